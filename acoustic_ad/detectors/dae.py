@@ -1,0 +1,162 @@
+"""Dense denoising autoencoder on a few frames; with the centre frame hidden it is IDNN."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from acoustic_ad.detectors.base import (
+    Evidence,
+    FloatArray,
+    PatchSource,
+    ProgressCallback,
+    State,
+    Training,
+    check_state,
+    not_fitted,
+    register,
+)
+from acoustic_ad.detectors.training import SCORING_BATCH, TrainingOptions, mean_over, minimise, seeded, to_tensor
+
+
+class DaeOptions(TrainingOptions):
+    """Shape of the network, and what is done to its input in training."""
+
+    hidden: int = Field(128, ge=1)
+    layers: int = Field(4, ge=1)  # hidden layers on each side of the code
+    latent: int = Field(8, ge=1)
+    noise: float = Field(0.3, ge=0)  # standard deviation of the Gaussian noise, in normalised units
+    mask_frames: float = Field(0.2, ge=0, lt=1)  # share of training patches with one frame hidden
+    mask_bands: float = Field(0.2, ge=0, lt=1)  # share of training patches with a run of bands hidden
+    mask_band_width: int = Field(16, ge=1)
+    predict: Literal["all", "centre"] = "all"  # centre: the centre frame is hidden and predicted (IDNN)
+
+
+@register("dae")
+class DenoisingAutoencoder:
+    """640-128x4-8-128x4-640 with BatchNorm and ReLU (DCASE 2020 Task 2 baseline), noise and masks in, clean out.
+
+    Paper score: mean squared reconstruction error. `predict = "centre"` hides the centre frame and scores its
+    prediction (IDNN, arXiv 2005.09234). Fails where the fault is as easy to reconstruct as normal sound: use a
+    statistical clip scorer on the residual rather than the paper score.
+    """
+
+    Options = DaeOptions
+
+    def __init__(self, options: DaeOptions, patch_shape: tuple[int, int], seed: int = 0) -> None:
+        self.options = options
+        self.patch_shape = patch_shape
+        self._seed = seed
+        self._fitted = False
+        with seeded(seed):
+            self._network = _dense_autoencoder(options, patch_shape)
+        shown = torch.ones(patch_shape)
+        if options.predict == "centre":
+            shown[patch_shape[0] // 2] = 0.0
+        self._shown = shown  # [frames, mels], 0 where the network never sees the patch
+
+    def fit(
+        self,
+        patches: PatchSource,
+        held_out: PatchSource | None = None,
+        *,
+        steps: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Training:
+        """Learn to restore clean patches [N, frames, mels]; stops early on the restoration of `held_out`."""
+        with seeded(self._seed) as rng:
+            self._network = _dense_autoencoder(self.options, self.patch_shape)
+            held_out_loss = None if held_out is None else lambda: mean_over(held_out, self._error)
+            training = minimise(
+                self._network, self._loss, held_out_loss, patches, self.options, rng, steps=steps, progress=progress
+            )
+        self._fitted = True
+        return training
+
+    def evidence(self, patches: FloatArray) -> Evidence:
+        """Evidence for patches [N, frames, mels]."""
+        self._check_fitted()
+        scores, residuals, latents = [], [], []
+        with torch.inference_mode():
+            for start in range(0, len(patches), SCORING_BATCH):
+                x = to_tensor(patches[start : start + SCORING_BATCH])
+                code = self._network[0](self._hide(x))
+                residual = self._judged(x - self._network[1](code).view_as(x))
+                scores.append(residual.square().mean(dim=(1, 2)))
+                residuals.append(residual.mean(dim=1))
+                latents.append(code)
+        return Evidence(*(torch.cat(parts).numpy() for parts in (scores, residuals, latents)))
+
+    def reconstruct(self, patches: FloatArray) -> FloatArray:
+        """The restored patches, [N, frames, mels]."""
+        self._check_fitted()
+        with torch.inference_mode():
+            x = to_tensor(patches)
+            return np.asarray(self._network(self._hide(x)).view_as(x).numpy())
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """The network's weights by name."""
+        self._check_fitted()
+        return {name: value.numpy().copy() for name, value in self._network.state_dict().items()}
+
+    def load_state(self, state: State) -> None:
+        """Take over a `state`; raises BundleError where it does not fit."""
+        check_state(state, {name: value.numpy() for name, value in self._network.state_dict().items()})
+        self._network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})
+        self._network.eval()
+        self._fitted = True
+
+    def _loss(self, clean: Tensor) -> Tensor:
+        restored = self._network(self._hide(self._corrupt(clean))).view_as(clean)
+        return self._judged(restored - clean).square().mean()
+
+    def _error(self, clean: Tensor) -> Tensor:
+        return self._judged(self._network(self._hide(clean)).view_as(clean) - clean).square().mean(dim=(1, 2))
+
+    def _hide(self, x: Tensor) -> Tensor:
+        return x if self.options.predict == "all" else x * self._shown
+
+    def _judged(self, x: Tensor) -> Tensor:
+        centre = self.patch_shape[0] // 2
+        return x if self.options.predict == "all" else x[:, centre : centre + 1]
+
+    def _corrupt(self, x: Tensor) -> Tensor:
+        """Noise everywhere, and in some patches a hidden frame or a hidden run of bands (0 is the band's mean)."""
+        n, frames, mels = x.shape
+        options = self.options
+        noisy = x + options.noise * torch.randn_like(x)
+        frame_hidden = (torch.arange(frames) == torch.randint(frames, (n, 1))) & (
+            torch.rand(n, 1) < options.mask_frames
+        )
+        first = torch.randint(mels, (n, 1))
+        band = torch.arange(mels)
+        band_hidden = (
+            (band >= first) & (band < first + options.mask_band_width) & (torch.rand(n, 1) < options.mask_bands)
+        )
+        return noisy.masked_fill(frame_hidden[:, :, None] | band_hidden[:, None, :], 0.0)
+
+    def _check_fitted(self) -> None:
+        if not self._fitted:
+            raise not_fitted(self)
+
+
+def _dense_autoencoder(options: DaeOptions, patch_shape: tuple[int, int]) -> nn.Sequential:
+    """(encoder, decoder) on flattened patches."""
+    size = patch_shape[0] * patch_shape[1]
+
+    def dense(inputs: int, outputs: int) -> list[nn.Module]:
+        return [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()]
+
+    encoder: list[nn.Module] = [nn.Flatten(), *dense(size, options.hidden)]
+    decoder: list[nn.Module] = [*dense(options.latent, options.hidden)]
+    for _ in range(options.layers - 1):
+        encoder += dense(options.hidden, options.hidden)
+        decoder += dense(options.hidden, options.hidden)
+    encoder += dense(options.hidden, options.latent)
+    decoder += [nn.Linear(options.hidden, size)]
+    return nn.Sequential(nn.Sequential(*encoder), nn.Sequential(*decoder))

@@ -1,0 +1,97 @@
+"""No network at all: how far a patch's mean log-mel lies from the normal ones.
+
+With the `residual_mahalanobis` clip scorer this is the Mahalanobis distance of the clip-mean log-mel, the detector that
+a learned one has to beat. It fails where normal operation is not one cloud (several speeds, several products) and
+where the fault leaves the mean spectrum alone (a missing stroke).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.covariance import LedoitWolf
+
+from acoustic_ad.detectors.base import (
+    Evidence,
+    FloatArray,
+    Options,
+    PatchSource,
+    ProgressCallback,
+    State,
+    Training,
+    check_state,
+    not_fitted,
+    register,
+)
+
+
+class MahalanobisOptions(Options):
+    """Limits of the fit."""
+
+    max_patches: int = 200_000  # a covariance of 128 bands needs no more
+
+
+@register("mahalanobis")
+class Mahalanobis:
+    """Paper score: squared Mahalanobis distance of the patch's mean spectrum, Ledoit-Wolf shrunk (Ledoit & Wolf 2004).
+
+    The residual is the mean spectrum itself (patches are normalised, so normal operation is zero), and so is the code.
+    """
+
+    Options = MahalanobisOptions
+
+    def __init__(self, options: MahalanobisOptions, patch_shape: tuple[int, int], seed: int = 0) -> None:
+        self.options = options
+        self.patch_shape = patch_shape
+        self._seed = seed
+        self._mean: npt.NDArray[np.float64] | None = None
+        self._precision: npt.NDArray[np.float64] | None = None
+
+    def fit(
+        self,
+        patches: PatchSource,
+        held_out: PatchSource | None = None,
+        *,
+        steps: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Training:
+        """Mean and shrunk covariance of the patch means; held-out patches are not needed."""
+        index = np.arange(len(patches))
+        if len(index) > self.options.max_patches:
+            index = np.sort(
+                np.random.default_rng(self._seed).choice(len(patches), self.options.max_patches, replace=False)
+            )
+        means = np.concatenate([patches[part].mean(axis=1) for part in np.array_split(index, len(index) // 4096 + 1)])
+        fitted = LedoitWolf().fit(means.astype(np.float64))
+        self._mean, self._precision = fitted.location_, fitted.precision_
+        return Training()
+
+    def evidence(self, patches: FloatArray) -> Evidence:
+        """Evidence for patches [N, frames, mels]."""
+        if self._mean is None or self._precision is None:
+            raise not_fitted(self)
+        mean = patches.mean(axis=1, dtype=np.float64)
+        deviation = mean - self._mean
+        score = np.einsum("nm,mk,nk->n", deviation, self._precision, deviation, optimize=True)
+        residual = mean.astype(np.float32)
+        return Evidence(score.astype(np.float32), residual, residual)
+
+    def reconstruct(self, patches: FloatArray) -> FloatArray:
+        """The mean spectrum of normal operation, whatever the patch."""
+        if self._mean is None:
+            raise not_fitted(self)
+        return np.broadcast_to(self._mean.astype(np.float32), patches.shape)
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """The mean [mels] and the precision [mels, mels]."""
+        if self._mean is None or self._precision is None:
+            raise not_fitted(self)
+        return {"mean": self._mean, "precision": self._precision}
+
+    def load_state(self, state: State) -> None:
+        """Take over a `state`; raises BundleError where it does not fit."""
+        mels = self.patch_shape[1]
+        check_state(state, {"mean": np.zeros(mels), "precision": np.zeros((mels, mels))})
+        self._mean, self._precision = np.asarray(state["mean"]), np.asarray(state["precision"])

@@ -1,0 +1,133 @@
+"""The training loop that the networks share: mini-batches, early stopping on held-out clips, the best weights kept."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from acoustic_ad.detectors.base import FloatArray, IntArray, Options, PatchSource, Progress, ProgressCallback, Training
+
+SCORING_BATCH = 4096
+
+
+class TrainingOptions(Options):
+    """How a network learns. Steps, not epochs, bound the work: a machine with 20 clips needs as many as one with 200."""
+
+    steps: int = Field(1500, ge=1)
+    batch_size: int = Field(512, ge=2)
+    learning_rate: float = Field(1e-3, gt=0)
+    check_every_steps: int = Field(100, ge=1)
+    patience_checks: int = Field(5, ge=1)  # checks without a better held-out loss before training ends
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[np.random.Generator]:
+    """Random numbers of torch and numpy from one seed, and deterministic kernels; the caller's state is given back."""
+    was_deterministic = torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.use_deterministic_algorithms(True)
+        try:
+            yield np.random.default_rng(seed)
+        finally:
+            torch.use_deterministic_algorithms(was_deterministic)
+
+
+def to_tensor(patches: FloatArray) -> Tensor:
+    """A contiguous float32 tensor of the patches."""
+    return torch.from_numpy(np.ascontiguousarray(patches, dtype=np.float32))
+
+
+def batches(rng: np.random.Generator, count: int, batch_size: int) -> Iterator[IntArray]:
+    """Shuffled index arrays without end, every patch once an epoch."""
+    size = min(batch_size, count)
+    while True:
+        order = rng.permutation(count)
+        for start in range(0, count - size + 1, size):
+            yield order[start : start + size]
+
+
+def minimise(
+    network: nn.Module,
+    loss_of: Callable[[Tensor], Tensor],
+    held_out_loss: Callable[[], float] | None,
+    patches: PatchSource,
+    options: TrainingOptions,
+    rng: np.random.Generator,
+    *,
+    steps: int | None = None,
+    progress: ProgressCallback | None = None,
+) -> Training:
+    """Train `network` in place by Adam with a cosine decay, and leave the weights of the best held-out loss in it.
+
+    `loss_of(batch)` is the training loss of a batch [n, frames, mels]. Without `held_out_loss` all steps are taken.
+    """
+    last = options.steps if steps is None else steps
+    optimiser = torch.optim.Adam(network.parameters(), lr=options.learning_rate)
+    best = _Best(network)
+    curve: list[Progress] = []
+    losses: list[float] = []
+    network.train()
+    for step, index in zip(range(1, last + 1), batches(rng, len(patches), options.batch_size), strict=False):
+        for group in optimiser.param_groups:
+            group["lr"] = options.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - 1) / options.steps))
+        loss = loss_of(to_tensor(patches[index]))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        losses.append(loss.item())
+        if step % options.check_every_steps and step != last:
+            continue
+        current = math.nan if held_out_loss is None else best.check(step, held_out_loss)
+        curve.append(Progress(step, last, float(np.mean(losses)), current))
+        losses.clear()
+        if progress is not None:
+            progress(curve[-1])
+        if best.checks_without_gain >= options.patience_checks:
+            break
+    if held_out_loss is not None:
+        best.restore()
+    network.eval()
+    return Training(best.step if held_out_loss is not None else last, tuple(curve))
+
+
+class _Best:
+    """The weights with the lowest held-out loss so far."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+        self._loss = math.inf
+        self._weights = network.state_dict()
+        self.step = 0
+        self.checks_without_gain = 0
+
+    def check(self, step: int, held_out_loss: Callable[[], float]) -> float:
+        self._network.eval()
+        loss = held_out_loss()
+        self._network.train()
+        if loss < self._loss:
+            self._loss, self.step, self.checks_without_gain = loss, step, 0
+            self._weights = copy.deepcopy(self._network.state_dict())
+        else:
+            self.checks_without_gain += 1
+        return loss
+
+    def restore(self) -> None:
+        self._network.load_state_dict(self._weights)
+
+
+def mean_over(patches: PatchSource, value_of: Callable[[Tensor], Tensor], limit: int = 20_000) -> float:
+    """Mean of a per-patch value [n] over at most `limit` patches, evenly spread over all."""
+    index = np.linspace(0, len(patches) - 1, min(limit, len(patches))).astype(np.int64)
+    total = 0.0
+    with torch.inference_mode():
+        for part in np.array_split(index, len(index) // SCORING_BATCH + 1):
+            total += float(value_of(to_tensor(patches[part])).sum())
+    return total / len(index)

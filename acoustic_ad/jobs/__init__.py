@@ -1,0 +1,1 @@
+"""What runs: training, scoring, their workers and the store."""

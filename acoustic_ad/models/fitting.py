@@ -1,0 +1,116 @@
+"""Fits a detector to normal clips, and gathers evidence of those clips that is not flattered by having learnt them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from acoustic_ad.detectors.base import Detector, ProgressCallback, Training, detector_class
+from acoustic_ad.errors import TrainingError
+from acoustic_ad.models.evidence import BandNormaliser, FloatArray, ClipReader, prepared
+from acoustic_ad.recipe import Recipe
+from acoustic_ad.scores.calibration import IntArray, fold_of
+from acoustic_ad.scores.clip_score import ClipEvidence
+from acoustic_ad.sound.features import PatchSet
+
+FEWEST_CLIPS = 10
+# Held-out clips may have this much more error than learnt ones before the network counts as having learnt them by heart.
+TOLERATED_OPTIMISM = 1.1
+
+
+@dataclass(frozen=True, slots=True)
+class FittedDetector:
+    """A detector with the normaliser in front of it, and its evidence of the clips it was fitted for."""
+
+    normaliser: BandNormaliser
+    detector: Detector
+    evidence: Sequence[ClipEvidence]  # one per clip, by a detector that had not learnt the clip, or as good as that
+    training: Training = Training()
+    cross_fitted: bool = False
+
+
+def checked_log_mels(recipe: Recipe, log_mels: Sequence[FloatArray]) -> list[FloatArray]:
+    """The clips as float32 arrays; raises TrainingError that names the first clip that does not fit."""
+    clips = [np.asarray(log_mel, np.float32) for log_mel in log_mels]
+    if len(clips) < FEWEST_CLIPS:
+        raise TrainingError(f"{len(clips)} usable normal clips; training needs at least {FEWEST_CLIPS}: record more")
+    frames = recipe.features.patch_frames
+    for number, clip in enumerate(clips):
+        if clip.ndim != 2 or clip.shape[1] != clips[0].shape[1]:
+            raise TrainingError(f"clip {number} has shape {clip.shape}, the first one {clips[0].shape} [frames, mels]")
+        if len(clip) < frames:
+            raise TrainingError(f"clip {number} has {len(clip)} frames; one patch needs {frames}")
+        if not np.isfinite(clip).all():
+            raise TrainingError(f"clip {number} contains NaN or Inf")
+    return clips
+
+
+def session_or_block(count: int, sessions: Sequence[Hashable] | None, folds: int) -> list[Hashable]:
+    """The session of each of `count` clips; where unknown, runs of neighbouring clips stand in for recordings."""
+    if sessions is None:
+        return [number * folds // count for number in range(count)]
+    if len(sessions) != count:
+        raise TrainingError(f"{len(sessions)} sessions for {count} clips")
+    if len(set(sessions)) < 2:
+        return session_or_block(count, None, folds)
+    return list(sessions)
+
+
+def fit_detector(
+    recipe: Recipe,
+    log_mels: list[FloatArray],
+    sessions: Sequence[Hashable],
+    progress: ProgressCallback | None = None,
+) -> FittedDetector:
+    """A detector fitted to log-mels [frames, mels] of normal clips, with evidence of each clip.
+
+    A first network learns all folds of sessions but one, which decides when it stops. Where that fold's error is about
+    the same as that of the learnt clips, the network is kept and judges all clips. Where it is not (few clips), the
+    network has learnt its clips by heart, and what it says of them is flattery: each fold is then judged by a network
+    that learnt the others, and a last one learns from all clips, for as many steps as the others took.
+    """
+    normaliser = BandNormaliser.of([prepared(recipe, log_mel) for log_mel in log_mels])
+    clips = [normaliser(prepared(recipe, log_mel)) for log_mel in log_mels]
+    fold = fold_of(sessions, recipe.training.folds)
+
+    def fitted(learn: IntArray, hold: IntArray | None, steps: int | None = None) -> tuple[Detector, Training]:
+        kind = detector_class(recipe.detector.kind)
+        shape = (recipe.features.patch_frames, clips[0].shape[1])
+        detector = kind(kind.Options(**recipe.detector.options), shape, recipe.seed)
+        held_out = None if hold is None else _patches(recipe, clips, hold)
+        return detector, detector.fit(_patches(recipe, clips, learn), held_out, steps=steps, progress=progress)
+
+    def evidence(detector: Detector, indices: IntArray) -> dict[int, ClipEvidence]:
+        return {int(i): _evidence(recipe, detector, normaliser, log_mels[i]) for i in indices}
+
+    folds = [np.flatnonzero(fold == number) for number in range(int(fold.max()) + 1)]
+    rest = [np.flatnonzero(fold != number) for number in range(len(folds))]
+    detector, training = fitted(rest[0], folds[0])
+    judged = evidence(detector, np.arange(len(clips)))
+    if _error(judged, folds[0]) <= TOLERATED_OPTIMISM * _error(judged, rest[0]):
+        return FittedDetector(normaliser, detector, [judged[i] for i in range(len(clips))], training)
+    trainings = [training]
+    for learn, hold in zip(rest[1:], folds[1:], strict=True):
+        detector, other = fitted(learn, hold)
+        judged |= evidence(detector, hold)
+        trainings.append(other)
+    steps = int(np.median([other.steps for other in trainings]))
+    detector, _ = fitted(np.arange(len(clips)), None, max(steps, 1))
+    return FittedDetector(normaliser, detector, [judged[i] for i in range(len(clips))], training, cross_fitted=True)
+
+
+def _patches(recipe: Recipe, clips: list[FloatArray], indices: IntArray) -> PatchSet:
+    features = recipe.features
+    return PatchSet([clips[i] for i in indices], features.patch_frames, features.patch_hop_frames)
+
+
+def _evidence(recipe: Recipe, detector: Detector, normaliser: BandNormaliser, log_mel: FloatArray) -> ClipEvidence:
+    reader = ClipReader(recipe, detector, normaliser)
+    reader.add(log_mel)
+    return reader.finish()[0]
+
+
+def _error(judged: dict[int, ClipEvidence], indices: IntArray) -> float:
+    return float(np.mean([judged[int(i)].patch_scores.mean() for i in indices]))

@@ -1,0 +1,193 @@
+"""A recipe: one way of working, from sample rate to scorer, read from TOML and checked in full before anything runs."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from acoustic_ad.errors import RecipeError, UsageError
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class AudioTable(_Table):
+    """How a file becomes one channel of samples."""
+
+    sample_rate_hz: int = Field(16_000, ge=1_000, le=384_000)
+    channel: Literal["mean"] | int = "mean"  # or the number of a channel, from 0
+
+    @model_validator(mode="after")
+    def _channel_exists(self) -> AudioTable:
+        if isinstance(self.channel, int) and not 0 <= self.channel < 64:
+            raise ValueError(f"channel {self.channel} is not within 0..63")
+        return self
+
+
+class FeaturesTable(_Table):
+    """Log-mel frames, and the patches of them that the detector sees."""
+
+    n_fft: int = Field(1024, ge=16, le=65_536)
+    hop_s: float = Field(0.032, gt=0, le=10)
+    n_mels: int = Field(128, ge=2, le=1024)
+    fmin_hz: float = Field(0.0, ge=0)
+    fmax_hz: float = Field(8_000.0, gt=0)
+    patch_frames: int = Field(5, ge=1, le=1024)
+    patch_hop_frames: int = Field(1, ge=1, le=1024)
+    remove_level: bool = False  # subtract each clip's mean level: deaf to loudness, on purpose
+
+    @model_validator(mode="after")
+    def _band_is_not_empty(self) -> FeaturesTable:
+        if self.fmin_hz >= self.fmax_hz:
+            raise ValueError(f"fmin_hz {self.fmin_hz:g} is not below fmax_hz {self.fmax_hz:g}")
+        return self
+
+
+class DetectorTable(_Table):
+    """Which detector; every other key is an option of that detector."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    kind: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.__pydantic_extra__ or {})
+
+
+class ScorerTable(_Table):
+    """How a clip's evidence becomes one number."""
+
+    kind: Literal["residual_mahalanobis", "paper"] = "residual_mahalanobis"
+    statistics: tuple[Literal["mean", "spread"], ...] = Field(("mean",), min_length=1)  # residual_mahalanobis
+    gwrp_r: float = Field(1.0, gt=0, le=1)  # paper: 1 is the mean over patches, towards 0 the largest
+
+
+class TrainingTable(_Table):
+    """How the training clips are divided."""
+
+    held_out: float = Field(0.2, gt=0, le=0.5)  # share of clips that the network never learns from
+    folds: int = Field(5, ge=2, le=50)  # for cross-fitted calibration
+
+
+class HealthTable(_Table):
+    """From clip scores to a state word (a first, plain policy)."""
+
+    window_clips: int = Field(20, ge=1)  # the latest clips that speak for the machine
+    unusual_share: float = Field(0.5, gt=0, le=1)  # of them beyond the limit: the machine is unusual
+    limit_p: float = Field(0.05, gt=0, lt=1)  # a clip is beyond the limit below this p-value
+
+
+class Recipe(_Table):
+    """Everything that decides how a model is made and used."""
+
+    name: str = Field(min_length=1)
+    seed: int = Field(0, ge=0, lt=2**32)
+    group: Literal["machine", "machine_type"] = "machine"
+    audio: AudioTable = AudioTable()
+    features: FeaturesTable = FeaturesTable()
+    detector: DetectorTable
+    scorer: ScorerTable = ScorerTable()
+    training: TrainingTable = TrainingTable()
+    health: HealthTable = HealthTable()
+
+    @property
+    def hop_samples(self) -> int:
+        """The hop between frames in samples at the recipe's sample rate."""
+        return round(self.features.hop_s * self.audio.sample_rate_hz)
+
+    def problems(self) -> list[str]:
+        """Impossible combinations across tables, each with the paths of its keys."""
+        found = []
+        features, rate = self.features, self.audio.sample_rate_hz
+        if features.fmax_hz > rate / 2:
+            found.append(
+                f"features.fmax_hz: {features.fmax_hz:g} is above {rate / 2:g} Hz, half of audio.sample_rate_hz"
+            )
+        if self.hop_samples < 1:
+            found.append(f"features.hop_s: {features.hop_s:g} s is less than one sample at {rate} Hz")
+        return found + self._detector_problems()
+
+    def _detector_problems(self) -> list[str]:
+        from acoustic_ad.detectors.base import detector_class
+
+        try:
+            detector_class(self.detector.kind).Options(**self.detector.options)
+        except ValidationError as error:
+            return _lines(error, prefix=("detector",))
+        except UsageError as error:
+            return [f"detector.kind: {error}"]
+        return []
+
+
+def parse_recipe(table: Mapping[str, Any], source: str) -> Recipe:
+    """The recipe in a TOML or JSON table; raises RecipeError that lists every problem with the path of its key."""
+    try:
+        recipe = Recipe.model_validate(dict(table))
+    except ValidationError as error:
+        problems = _lines(error)
+        kind = table.get("detector", {}).get("kind") if isinstance(table.get("detector"), Mapping) else None
+        if isinstance(kind, str):
+            # The tables are wrong, yet the detector's own options can still be checked: all errors come at once.
+            options = {key: value for key, value in table["detector"].items() if key != "kind"}
+            detector = DetectorTable.model_construct(kind=kind)
+            object.__setattr__(detector, "__pydantic_extra__", options)
+            problems += Recipe.model_construct(name=source, detector=detector)._detector_problems()
+    else:
+        problems = recipe.problems()
+    if problems:
+        raise RecipeError(f"recipe {source}:\n" + "\n".join(f"  {line}" for line in problems))
+    return recipe
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """The recipe installed under a name, or the one in a TOML file.
+
+    Raises UsageError (no such recipe; the names are listed) or RecipeError (all problems at once).
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml" and path.parent == Path():
+        path = recipe_files().get(str(name_or_path), path)
+    if path.suffix != ".toml":
+        raise UsageError(f"no recipe {str(name_or_path)!r}; there are: {', '.join(recipe_files())}; or give a .toml file")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"recipe {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe {path}: not TOML: {error}") from error
+    return parse_recipe(table, str(name_or_path))
+
+
+def recipe_files() -> dict[str, Path]:
+    """The installed recipes: name -> file."""
+    package = Path(str(resources.files("acoustic_ad")))
+    # Installed, the recipes travel inside the package; in a checkout they stand beside it.
+    folder = package / "recipes" if (package / "recipes").is_dir() else package.parent / "recipes"
+    return {file.stem: file for file in sorted(folder.glob("*.toml"))}
+
+
+def assumption(file: Path) -> str:
+    """What a recipe assumes: the comment that it opens with, as one line."""
+    lines = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("# ").strip())
+    return " ".join(lines)
+
+
+def _lines(error: ValidationError, prefix: tuple[str, ...] = ()) -> list[str]:
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in (*prefix, *problem["loc"])) or "(recipe)"
+        message = "unknown key" if problem["type"] == "extra_forbidden" else problem["msg"]
+        given = problem.get("input")
+        shown = "" if isinstance(given, Mapping) or problem["type"] == "missing" else f" (given: {given!r})"
+        lines.append(f"{where}: {message}{shown}")
+    return lines

@@ -1,0 +1,1 @@
+"""How unusual a clip is: clip scorers, calibration, metrics, explanation."""

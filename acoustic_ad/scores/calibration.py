@@ -1,0 +1,93 @@
+"""What a score means on this machine: its rank among the scores of normal clips that the model had not learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from acoustic_ad.errors import BundleError
+from acoustic_ad.scores.clip_score import Array, ClipEvidence, ClipScorer, IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Scores [n] of normal clips, each given by a model that had not seen the clip; ascending.
+
+    `sessions` counts the recordings behind the n clips: clips of one recording resemble one another, so the honest
+    number of independent observations lies between the two.
+    """
+
+    scores: Array
+    sessions: int
+    made_at: datetime
+
+    @classmethod
+    def of(cls, scores: npt.ArrayLike, sessions: int) -> Calibration:
+        """A calibration made now."""
+        return cls(np.sort(np.asarray(scores, np.float64)), sessions, datetime.now(UTC).replace(microsecond=0))
+
+    def __post_init__(self) -> None:
+        if self.scores.ndim != 1 or len(self.scores) == 0 or not np.isfinite(self.scores).all():
+            raise BundleError("a calibration needs at least one score, all finite")
+
+    def p_value(self, score: float) -> float:
+        """Conformal p-value (1 + #{calibration >= score}) / (n + 1), within 1/(n+1)..1.
+
+        For exchangeable clips, a normal clip's p-value falls below alpha with probability alpha at most. It cannot fall
+        below `smallest_p`, however loud the fault.
+        """
+        beyond = len(self.scores) - int(np.searchsorted(self.scores, score, side="left"))
+        return (1 + beyond) / (len(self.scores) + 1)
+
+    @property
+    def smallest_p(self) -> float:
+        """The smallest p-value that this many clips can give."""
+        return 1.0 / (len(self.scores) + 1)
+
+    def limit(self, p: float) -> float:
+        """The score at which the p-value first falls below `p`; infinite where n clips cannot promise that."""
+        allowed = int(np.ceil(p * (len(self.scores) + 1))) - 2  # calibration scores that may lie at or above
+        if allowed < 0:
+            return float("inf")
+        # One more than the (allowed + 1)-th largest is not beyond; the next double above it is.
+        return float(np.nextafter(self.scores[-1 - min(allowed, len(self.scores) - 1)], np.inf))
+
+    def promise(self) -> str:
+        """What this calibration can and cannot promise, for people."""
+        n = len(self.scores)
+        return (
+            f"{n} normal clips from {self.sessions} recordings: no p-value below {self.smallest_p:.3g}, so no fewer "
+            f"than 1 false alarm in {n + 1} clips can be promised for a single clip"
+        )
+
+
+def fold_of(groups: Sequence[Hashable], folds: int) -> IntArray:
+    """Fold number of each clip [n]: groups (sessions) stay together, in the order in which they first appear.
+
+    Each group goes to the fold with the fewest clips so far, so that folds are about equal.
+    """
+    order = list(dict.fromkeys(groups))
+    size = {group: 0 for group in order}
+    for group in groups:
+        size[group] += 1
+    filled = np.zeros(min(folds, len(order)), np.int64)
+    fold: dict[Hashable, int] = {}
+    for group in order:
+        fold[group] = int(filled.argmin())
+        filled[fold[group]] += size[group]
+    return np.array([fold[group] for group in groups], np.int64)
+
+
+def cross_fitted_scores(scorer: ClipScorer, clips: Sequence[ClipEvidence], fold: IntArray) -> Array:
+    """Score [n] of each clip by a scorer fitted on the clips of the other folds; `scorer` is left fitted on all."""
+    scores = np.empty(len(clips))
+    for number in np.unique(fold):
+        scorer.fit([clip for clip, at in zip(clips, fold, strict=True) if at != number], fold[fold != number])
+        for index in np.flatnonzero(fold == number):
+            scores[index] = scorer.score(clips[index])
+    scorer.fit(clips, fold)
+    return scores

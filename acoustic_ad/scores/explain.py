@@ -1,0 +1,65 @@
+"""What stands out in a clip, in Hz and dB, in words that a mechanic can use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+# A band stands out when it is this many standard deviations of normal clips away, and audibly so.
+LIMIT_Z = 3.0
+LIMIT_DB = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Standout:
+    """A run of neighbouring bands that are all too loud, or all too quiet."""
+
+    hz: float  # where it is strongest
+    low_hz: float
+    high_hz: float
+    db: float  # against the machine's normal, signed, where it is strongest
+    z: float  # in standard deviations of normal clips, signed, where it is strongest
+
+    def __str__(self) -> str:
+        return f"{self.db:+.0f} dB around {in_hertz(self.hz)}"
+
+    def as_dict(self) -> dict[str, float]:
+        """For JSON, rounded to what is meaningful."""
+        return {key: round(value, 1) for key, value in asdict(self).items()}
+
+
+def standouts(db: Array, z: Array, centres_hz: Array, most: int = 3) -> list[Standout]:
+    """The runs of bands that stand out, strongest first; all inputs are [mels], db and z signed."""
+    found = []
+    outside = (np.abs(z) >= LIMIT_Z) & (np.abs(db) >= LIMIT_DB) & (np.sign(z) == np.sign(db))
+    direction = np.where(outside, np.sign(z), 0.0)
+    edges = np.flatnonzero(np.diff(direction, prepend=0.0, append=0.0))
+    for first, end in zip(edges[:-1], edges[1:], strict=True):
+        if direction[first] == 0.0:
+            continue
+        peak = first + int(np.abs(z[first:end]).argmax())
+        found.append(
+            Standout(
+                float(centres_hz[peak]),
+                float(centres_hz[first]),
+                float(centres_hz[end - 1]),
+                float(db[peak]),
+                float(z[peak]),
+            )
+        )
+    return sorted(found, key=lambda standout: -abs(standout.z))[:most]
+
+
+def in_words(found: Sequence[Standout]) -> str:
+    """'+9 dB around 3.4 kHz, -4 dB around 250 Hz'; empty where nothing stands out."""
+    return ", ".join(str(standout) for standout in found)
+
+
+def in_hertz(frequency: float) -> str:
+    """A frequency as people say it: 250 Hz, 3.4 kHz."""
+    return f"{frequency:.0f} Hz" if frequency < 1000 else f"{frequency / 1000:.1f} kHz"

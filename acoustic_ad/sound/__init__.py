@@ -1,0 +1,1 @@
+"""What was recorded: manifests, audio, features, and simulated machines."""

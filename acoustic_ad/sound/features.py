@@ -1,0 +1,166 @@
+"""Waveform -> log-mel frames [frames, mels] in dB -> patches [N, patch_frames, mels]."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from acoustic_ad.errors import ClipError
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+# Bumped when the same spec starts to give other numbers, so that a bundle made before is refused, not misread.
+FRONT_END_VERSION = 1
+POWER_FLOOR = 1e-10  # -100 dB: below the quantisation noise of 16-bit sound
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSpec:
+    """Everything that decides the value of a log-mel frame. All lengths are in samples at `sample_rate_hz`."""
+
+    sample_rate_hz: int = 16_000
+    n_fft: int = 1024
+    hop: int = 512
+    n_mels: int = 128
+    fmin_hz: float = 0.0
+    fmax_hz: float = 8_000.0
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the spec and the front-end's version: equal digests mean equal log-mels."""
+        text = json.dumps({"front_end": FRONT_END_VERSION, **asdict(self)}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def band_centres_hz(self) -> npt.NDArray[np.float64]:
+        """Centre frequency of each mel band, shape [n_mels], by the HTK formula that the filters are built with."""
+        edges = np.linspace(_hz_to_mel(self.fmin_hz), _hz_to_mel(self.fmax_hz), self.n_mels + 2)
+        return np.asarray(700.0 * (10.0 ** (edges[1:-1] / 2595.0) - 1.0))
+
+
+def _hz_to_mel(frequency_hz: float) -> float:
+    return float(2595.0 * np.log10(1.0 + frequency_hz / 700.0))
+
+
+def _mel_spectrogram(spec: FeatureSpec) -> Any:
+    """torchaudio's transform, also beside a torch that was built for another CUDA.
+
+    torchaudio 2.11 is the last release for a while, and its import refuses every torch whose CUDA differs from its
+    own. That guards its compiled kernels; the mel transform is plain torch, so the check is told there is no CUDA.
+    The filters are computed in double precision: in single they are off by up to 3e-4 dB.
+    """
+    cuda, dtype = torch.version.cuda, torch.get_default_dtype()
+    torch.version.cuda = None
+    torch.set_default_dtype(torch.float64)
+    try:
+        from torchaudio.transforms import MelSpectrogram
+
+        return MelSpectrogram(
+            sample_rate=spec.sample_rate_hz,
+            n_fft=spec.n_fft,
+            hop_length=spec.hop,
+            f_min=spec.fmin_hz,
+            f_max=spec.fmax_hz,
+            n_mels=spec.n_mels,
+            power=2.0,
+            center=False,
+        ).float()
+    finally:
+        torch.version.cuda = cuda
+        torch.set_default_dtype(dtype)
+
+
+class LogMel:
+    """The front-end: 10 log10(max(mel power, 1e-10)), HTK mel filters without area normalisation.
+
+    Frames are centred as in librosa and DCASE code: frame k is centred on sample k * hop, with the ends mirrored, so
+    n samples give 1 + n // hop frames. The stream is cut where frames allow, so memory does not grow with length.
+    """
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        self.spec = spec
+        self._mel = _mel_spectrogram(spec)
+
+    def __call__(self, waveform: npt.ArrayLike) -> FloatArray:
+        """Log-mel [frames, mels] in dB of a whole mono waveform [samples] within -1..1; see `stream`."""
+        return np.concatenate(list(self.stream([np.asarray(waveform, dtype=np.float32)])))
+
+    def stream(self, blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
+        """Log-mel blocks [k, mels] of a waveform that arrives in blocks [n] of any length.
+
+        Raises ClipError `too_short` where the waveform has no n_fft / 2 + 1 samples to mirror at its ends.
+        """
+        half, hop = self.spec.n_fft // 2, self.spec.hop
+        buffer = np.empty(0, np.float32)
+        started = False
+        for block in blocks:
+            buffer = np.concatenate([buffer, block])
+            if not started:
+                if len(buffer) <= half:
+                    continue
+                buffer, started = np.concatenate([buffer[half:0:-1], buffer]), True
+            # Hold back what the mirrored end will need.
+            ready = (len(buffer) - half - 1 - self.spec.n_fft) // hop + 1
+            if ready > 0:
+                yield self._frames(buffer[: (ready - 1) * hop + self.spec.n_fft])
+                buffer = buffer[ready * hop :]
+        if not started:
+            raise ClipError(
+                "too_short",
+                f"{len(buffer)} samples at {self.spec.sample_rate_hz} Hz; the front-end needs more than {half}",
+            )
+        tail = np.concatenate([buffer, buffer[-2 : -half - 2 : -1]])
+        if len(tail) >= self.spec.n_fft:
+            yield self._frames(tail)
+
+    def _frames(self, samples: FloatArray) -> FloatArray:
+        with torch.inference_mode():
+            power = self._mel(torch.from_numpy(np.ascontiguousarray(samples)))
+            log_mel = power.clamp_(min=POWER_FLOOR).log10_().mul_(10.0)
+        return np.ascontiguousarray(log_mel.numpy().T)
+
+
+class PatchSet:
+    """All patches [N, patch_frames, mels] of several clips, cut when asked for.
+
+    Overlapping patches of 5 frames would take five times the memory of the frames they are cut from. `patches[index]`
+    gives the patches at an integer index array; `clip[i]` is the number of the clip that patch i was cut from.
+    """
+
+    def __init__(self, log_mels: Sequence[FloatArray], patch_frames: int, hop_frames: int = 1) -> None:
+        starts, clips, offset = [], [], 0
+        for number, log_mel in enumerate(log_mels):
+            start = np.arange(0, len(log_mel) - patch_frames + 1, hop_frames, dtype=np.int64)
+            starts.append(start + offset)
+            clips.append(np.full(len(start), number, np.int64))
+            offset += len(log_mel)
+        self._frames = np.concatenate(log_mels).astype(np.float32, copy=False)
+        self._starts = np.concatenate(starts)
+        self._offsets = np.arange(patch_frames)
+        self.clip: IntArray = np.concatenate(clips)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return len(self._starts), len(self._offsets), self._frames.shape[1]
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, index: IntArray) -> FloatArray:
+        return np.asarray(self._frames[self._starts[index][:, None] + self._offsets])
+
+
+def cut_patches(log_mel: FloatArray, patch_frames: int, hop_frames: int = 1) -> FloatArray:
+    """Patches [N, patch_frames, mels] of one clip's log-mel [frames, mels], as a view; N is 0 where it is too short."""
+    if len(log_mel) < patch_frames:
+        return np.empty((0, patch_frames, log_mel.shape[1]), np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(log_mel, patch_frames, axis=0)
+    return windows[::hop_frames].transpose(0, 2, 1)
