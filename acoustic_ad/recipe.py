@@ -64,7 +64,7 @@ class ScorerTable(_Table):
     """How a clip's evidence becomes one number."""
 
     kind: Literal["residual_mahalanobis", "paper"] = "residual_mahalanobis"
-    statistics: tuple[Literal["mean", "spread"], ...] = Field(("mean",), min_length=1)  # residual_mahalanobis
+    statistics: tuple[Literal["mean", "spread", "spectrum"], ...] = Field(("mean",), min_length=1)  # residual_mahalanobis
     gwrp_r: float = Field(1.0, gt=0, le=1)  # paper: 1 is the mean over patches, towards 0 the largest
 
 
@@ -79,8 +79,7 @@ class HealthTable(_Table):
     """From clip scores to a state word (a first, plain policy)."""
 
     window_clips: int = Field(20, ge=1)  # the latest clips that speak for the machine
-    unusual_share: float = Field(0.5, gt=0, le=1)  # of them beyond the limit: the machine is unusual
-    limit_p: float = Field(0.05, gt=0, lt=1)  # a clip is beyond the limit below this p-value
+    unusual_share: float = Field(0.5, gt=0, le=1)  # of them at index 50 or beyond: the machine is unusual
 
 
 class Recipe(_Table):

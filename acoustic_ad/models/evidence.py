@@ -100,5 +100,5 @@ class ClipReader:
         self._carried = frames[len(patches) * features.patch_hop_frames :]
         if len(patches):
             found = self._detector.evidence(patches)
-            self._evidence.add(found.score, found.residual, found.latent)
+            self._evidence.add(found.score, found.residual, found.latent, patches)
             self._patches += len(patches)

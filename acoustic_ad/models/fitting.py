@@ -69,7 +69,8 @@ def fit_detector(
     A first network learns all folds of sessions but one, which decides when it stops. Where that fold's error is about
     the same as that of the learnt clips, the network is kept and judges all clips. Where it is not (few clips), the
     network has learnt its clips by heart, and what it says of them is flattery: each fold is then judged by a network
-    that learnt the others, and a last one learns from all clips, for as many steps as the others took.
+    that learnt the others, and a last one learns from all clips. All of them take as many steps as the first did, so
+    that their residuals are of one size.
     """
     normaliser = BandNormaliser.of([prepared(recipe, log_mel) for log_mel in log_mels])
     clips = [normaliser(prepared(recipe, log_mel)) for log_mel in log_mels]
@@ -91,13 +92,9 @@ def fit_detector(
     judged = evidence(detector, np.arange(len(clips)))
     if _error(judged, folds[0]) <= TOLERATED_OPTIMISM * _error(judged, rest[0]):
         return FittedDetector(normaliser, detector, [judged[i] for i in range(len(clips))], training)
-    trainings = [training]
     for learn, hold in zip(rest[1:], folds[1:], strict=True):
-        detector, other = fitted(learn, hold)
-        judged |= evidence(detector, hold)
-        trainings.append(other)
-    steps = int(np.median([other.steps for other in trainings]))
-    detector, _ = fitted(np.arange(len(clips)), None, max(steps, 1))
+        judged |= evidence(fitted(learn, None, training.steps)[0], hold)
+    detector, _ = fitted(np.arange(len(clips)), None, training.steps)
     return FittedDetector(normaliser, detector, [judged[i] for i in range(len(clips))], training, cross_fitted=True)
 
 

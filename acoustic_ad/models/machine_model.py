@@ -20,13 +20,14 @@ from acoustic_ad.scores.clip_score import ClipScorer, make_scorer
 Array = npt.NDArray[np.float64]
 # A band whose residual hardly moves over the normal clips is not allowed to look infinitely unusual.
 SMALLEST_BAND_DEVIATION = 0.02
+NORMAL_LIMIT_P = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class ClipScore:
     """The verdict on one clip."""
 
-    score: float  # higher = more anomalous; its scale is the clip scorer's
+    score: float  # higher = more anomalous; 1 is the median of the machine's normal clips
     p_value: float  # share of normal clips that score as high, within 1/(n+1)..1
     bands: Array  # [mels], clip-mean level against the machine's normal, dB, signed
     band_z: Array  # [mels], clip-mean residual in standard deviations of normal clips, signed
@@ -46,7 +47,7 @@ class MachineModel:
         self._scorer: ClipScorer = make_scorer(
             recipe.scorer.kind, statistics=recipe.scorer.statistics, gwrp_r=recipe.scorer.gwrp_r
         )
-        # [mels] each: what the clip-mean level and residual of normal clips look like
+        # the median raw score of normal clips [1], and [mels] each: what the clip-mean level and residual of normal clips look like
         self._normal: dict[str, Array] = {}
 
     def fit(
@@ -74,17 +75,23 @@ class MachineModel:
         """
         self.detector = detector
         fold = fold_of(sessions, self.recipe.training.folds)
-        scores = cross_fitted_scores(self._scorer, detector.evidence, fold)
-        self.calibration = Calibration.of(scores, len(set(sessions)))
+        raw = cross_fitted_scores(self._scorer, detector.evidence, fold)
+        unit = max(float(np.median(raw)), float(np.finfo(np.float64).tiny)) if (raw > 0).any() else 1.0
+        self.calibration = Calibration.of(raw / unit, len(set(sessions)))
         residuals = np.stack([clip.residual_mean for clip in detector.evidence])
         levels = np.stack([log_mel.mean(axis=0, dtype=np.float64) for log_mel in log_mels])
         self._normal = {
+            "unit": np.array([unit]),
             "level_db": levels.mean(axis=0),
             "clip_levels_db": levels.mean(axis=1),
             "residual_mean": residuals.mean(axis=0),
             "residual_deviation": np.maximum(residuals.std(axis=0), SMALLEST_BAND_DEVIATION),
         }
         return self
+
+    def recalibrate(self, log_mels: Sequence[FloatArray]) -> None:
+        """Calibrate on normal clips [frames, mels] that were kept out of the fit, in place of the cross-fitted ones."""
+        self.calibration = Calibration.of([self.score(log_mel).score for log_mel in log_mels], len(log_mels))
 
     def score(self, log_mel: FloatArray) -> ClipScore:
         """The verdict on a clip's log-mel [frames, mels]; raises ClipError `too_short` or `not_finite`."""
@@ -103,11 +110,17 @@ class MachineModel:
                 raise ClipError("bad_header", f"log-mel of shape {block.shape}; the model has {self.n_mels} mels")
             reader.add(block)
         clip, level = reader.finish()
-        score = self._scorer.score(clip)
+        score = self._scorer.score(clip) / float(self._normal["unit"][0])
         z = (clip.residual_mean - self._normal["residual_mean"]) / self._normal["residual_deviation"]
         return ClipScore(
             score, self.calibration.p_value(score), level - self._normal["level_db"], z, float(level.mean())
         )
+
+    def normal_range(self) -> tuple[float, float]:
+        """The median score of normal clips, and the score that one in twenty of them exceeds at most."""
+        if self.calibration is None:
+            raise NotFittedError("the model has learnt nothing yet")
+        return self.calibration.typical, self.calibration.limit(NORMAL_LIMIT_P)
 
     @property
     def n_mels(self) -> int:
@@ -167,12 +180,14 @@ class MachineModel:
 
 
 def _checked_normal(arrays: Mapping[str, npt.NDArray[Any]], mels: int) -> dict[str, Array]:
-    wanted = {"level_db", "clip_levels_db", "residual_mean", "residual_deviation"}
+    wanted = {"unit", "level_db", "clip_levels_db", "residual_mean", "residual_deviation"}
     if set(arrays) != wanted:
         raise BundleError(f"the model's normal needs {sorted(wanted)}, the bundle has {sorted(arrays)}")
-    for name in wanted - {"clip_levels_db"}:
+    for name in wanted - {"clip_levels_db", "unit"}:
         if arrays[name].shape != (mels,):
             raise BundleError(f"normal.{name} is {list(arrays[name].shape)}; the model has {mels} mels")
+    if arrays["unit"].shape != (1,) or not arrays["unit"][0] > 0:
+        raise BundleError("normal.unit must be one positive number")
     if not (arrays["residual_deviation"] > 0).all():
         raise BundleError("normal.residual_deviation must be positive")
     return {name: np.asarray(value, np.float64) for name, value in arrays.items()}

@@ -48,13 +48,15 @@ class Calibration:
         """The smallest p-value that this many clips can give."""
         return 1.0 / (len(self.scores) + 1)
 
+    @property
+    def typical(self) -> float:
+        """The median score of normal clips."""
+        return float(np.median(self.scores))
+
     def limit(self, p: float) -> float:
-        """The score at which the p-value first falls below `p`; infinite where n clips cannot promise that."""
-        allowed = int(np.ceil(p * (len(self.scores) + 1))) - 2  # calibration scores that may lie at or above
-        if allowed < 0:
-            return float("inf")
-        # One more than the (allowed + 1)-th largest is not beyond; the next double above it is.
-        return float(np.nextafter(self.scores[-1 - min(allowed, len(self.scores) - 1)], np.inf))
+        """The score beyond which the p-value is at most `p`, or the highest score seen where n clips cannot tell."""
+        beyond = max(int(np.floor(p * (len(self.scores) + 1) + 1e-9)) - 1, 0)  # calibration scores that may lie above
+        return float(self.scores[-1 - min(beyond, len(self.scores) - 1)])
 
     def promise(self) -> str:
         """What this calibration can and cannot promise, for people."""

@@ -19,7 +19,7 @@ from acoustic_ad.errors import BundleError, NotFittedError
 Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 State = Mapping[str, npt.NDArray[Any]]
-Statistic = Literal["mean", "spread"]
+Statistic = Literal["mean", "spread", "spectrum"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class ClipEvidence:
     residual_mean: Array  # [mels], mean signed residual
     residual_spread: Array  # [mels], standard deviation of the residual over the patches
     latent_mean: Array  # [D], mean code
+    spectrum: Array  # [mels], mean of the patches themselves, in normalised units
 
 
 class EvidenceSum:
@@ -37,25 +38,23 @@ class EvidenceSum:
 
     def __init__(self) -> None:
         self._scores: list[Array] = []
-        self._residual = self._square = self._latent = np.zeros(0)
+        self._sums: list[Array] = []
 
-    def add(self, score: npt.ArrayLike, residual: npt.ArrayLike, latent: npt.ArrayLike) -> None:
-        """Take in the evidence of n more patches: score [n], residual [n, mels], latent [n, D]."""
+    def add(self, score: npt.ArrayLike, residual: npt.ArrayLike, latent: npt.ArrayLike, patches: npt.ArrayLike) -> None:
+        """Take in n more patches [n, frames, mels]: their score [n], residual [n, mels] and latent [n, D]."""
         part, code = np.asarray(residual, np.float64), np.asarray(latent, np.float64)
-        first = not self._scores
+        spectrum = np.asarray(patches).mean(axis=1, dtype=np.float64)
         self._scores.append(np.asarray(score, np.float64))
-        self._residual = part.sum(axis=0) if first else self._residual + part.sum(axis=0)
-        self._square = np.square(part).sum(axis=0) if first else self._square + np.square(part).sum(axis=0)
-        self._latent = code.sum(axis=0) if first else self._latent + code.sum(axis=0)
+        sums = [part.sum(axis=0), np.square(part).sum(axis=0), code.sum(axis=0), spectrum.sum(axis=0)]
+        self._sums = [old + new for old, new in zip(self._sums, sums, strict=True)] if self._sums else sums
 
     def clip(self) -> ClipEvidence:
         """The evidence of all patches so far; raises ValueError where there are none."""
         if not self._scores:
             raise ValueError("a clip without patches has no evidence")
         scores = np.concatenate(self._scores)
-        mean = self._residual / len(scores)
-        spread = np.sqrt(np.maximum(self._square / len(scores) - np.square(mean), 0.0))
-        return ClipEvidence(scores, mean, spread, self._latent / len(scores))
+        mean, square, latent, spectrum = (total / len(scores) for total in self._sums)
+        return ClipEvidence(scores, mean, np.sqrt(np.maximum(square - np.square(mean), 0.0)), latent, spectrum)
 
 
 class ClipScorer(Protocol):
@@ -103,8 +102,8 @@ class Paper:
 class ResidualMahalanobis:
     """Mahalanobis distance of the clip's residual statistics to those of normal clips, with a shrunk covariance.
 
-    `statistics` is ("mean",) or ("mean", "spread"): the mean residual per band, with its spread over time beside it.
-    Each is scaled to unit variance over the normal clips first, so the shrinking pulls towards independent bands.
+    `statistics` names what is compared, per band: the `mean` residual, its `spread` over time, and the `spectrum`, the
+    clip-mean log-mel before the detector saw it. Each is scaled to unit variance over the normal clips first, so the shrinking pulls towards independent bands.
 
     How much to shrink: Ledoit & Wolf (2004) assume independent clips, and clips of one recording are not; ten of them
     look like ten observations and are hardly more than one. So the shrinkage is the one under which the clips of each
@@ -152,7 +151,7 @@ class ResidualMahalanobis:
         self._location, self._whitening = location, whitening
 
     def _vector(self, clip: ClipEvidence) -> Array:
-        parts = {"mean": clip.residual_mean, "spread": clip.residual_spread}
+        parts = {"mean": clip.residual_mean, "spread": clip.residual_spread, "spectrum": clip.spectrum}
         return np.concatenate([parts[statistic] for statistic in self.statistics])
 
 

@@ -60,6 +60,20 @@ def in_words(found: Sequence[Standout]) -> str:
     return ", ".join(str(standout) for standout in found)
 
 
+def summarise(clips: Sequence[Sequence[Standout]], most: int = 2) -> list[Standout]:
+    """What stands out in several clips together: runs within a third of an octave are one, the most frequent first."""
+    heaps: list[list[Standout]] = []
+    for standout in (standout for clip in clips for standout in clip):
+        near = (heap for heap in heaps if 2 ** (-1 / 3) <= max(standout.hz, 1.0) / max(heap[0].hz, 1.0) <= 2 ** (1 / 3))
+        heap = next((heap for heap in near if heap[0].db * standout.db > 0), None)
+        if heap is None:
+            heaps.append([standout])
+        else:
+            heap.append(standout)
+    heaps.sort(key=lambda heap: -sum(abs(standout.z) for standout in heap))
+    return [sorted(heap, key=lambda standout: standout.db)[len(heap) // 2] for heap in heaps[:most]]
+
+
 def in_hertz(frequency: float) -> str:
     """A frequency as people say it: 250 Hz, 3.4 kHz."""
     return f"{frequency:.0f} Hz" if frequency < 1000 else f"{frequency / 1000:.1f} kHz"

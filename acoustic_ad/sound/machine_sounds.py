@@ -131,7 +131,7 @@ def draw_machine(machine: str, seed: int, type: str | None = None) -> MachineSpe
 
 
 # A fan or a gearbox follows its process; a motor on the mains only slips.
-_SPEED_SPREAD: Final = {"fan": 0.05, "pump": 0.04, "gearbox": 0.05, "valve": 0.02, "motor": 0.02}
+_SPEED_SPREAD: Final = {"fan": 0.05, "pump": 0.04, "gearbox": 0.05, "valve": 0.02, "motor": 0.03}
 _STROKE_BANDS: Final = ((400.0, 900.0), (1200.0, 2400.0), (2800.0, 5200.0))
 
 
@@ -182,7 +182,7 @@ def machine_sound(
     load = point.load / NOMINAL_LOAD
     lines = _lines(spec, point, revolutions, sample_rate_hz, rng)
     flow = _flow(spec, point, samples, sample_rate_hz, rng) * np.float32(
-        np.sqrt((1 - spec.line_share) * (0.4 if spec.stroke_interval_s else 1.0)) * load**spec.flow_load_exponent
+        np.sqrt((1 - spec.line_share) * (0.25 if spec.stroke_interval_s else 1.0)) * load**spec.flow_load_exponent
     )
     strokes, onsets = _strokes(spec, load, samples, sample_rate_hz, rng)
     sway = _sway(samples, sample_rate_hz, rng)
@@ -233,7 +233,7 @@ def _strokes(
     if not spec.stroke_interval_s:
         return np.zeros((0, length), np.float32), np.zeros(0, np.int64)
     count = int(samples / sample_rate_hz / spec.stroke_interval_s) + 2
-    gaps = spec.stroke_interval_s * (1 + 0.08 * rng.uniform(-1, 1, count))
+    gaps = spec.stroke_interval_s * (1 + 0.2 * rng.uniform(-1, 1, count))
     times = np.cumsum(gaps) - spec.stroke_interval_s * rng.uniform(0.2, 0.9)
     onsets = np.asarray(times * sample_rate_hz, np.int64)
     onsets = onsets[onsets < samples]
@@ -241,7 +241,7 @@ def _strokes(
     exhaust = rng.standard_normal((onsets.size, length), np.float32)
     exhaust *= np.float32(0.35) * np.exp(-t / 0.05, dtype=np.float64).astype(np.float32)
     hits = _click(spec, t) + 0.6 * _click(spec, t - 0.16 - 0.04 * load)
-    strength = (1.4 * load**0.4 * np.exp(0.08 * rng.standard_normal(onsets.size))).astype(np.float32)
+    strength = (1.9 * load**0.4 * np.exp(0.15 * rng.standard_normal(onsets.size))).astype(np.float32)
     return strength[:, None] * (hits.astype(np.float32) + exhaust), onsets
 
 

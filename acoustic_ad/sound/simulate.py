@@ -139,9 +139,10 @@ Kind = tuple[str | None, float]  # fault and severity
 
 
 def _faulty(spec: MachineSpec, count: int, severities: Sequence[float]) -> list[Kind]:
-    """Faults take turns; after each round of faults the severity moves on."""
+    """Faults and severities take turns; each round of faults begins one severity on, so that all pairs come up."""
     faults = faults_of(spec.type)
-    return [(faults[i % len(faults)], severities[i // len(faults) % len(severities)]) for i in range(count)]
+    rounds = [(i, i + i // len(faults)) for i in range(count)]
+    return [(faults[i % len(faults)], severities[j % len(severities)]) for i, j in rounds]
 
 
 def _deal(normal: list[Kind], faulty: list[Kind], days: int) -> list[list[Kind]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, NotRequired, TypedDict, Unpack
@@ -11,7 +11,7 @@ from typing import Final, NotRequired, TypedDict, Unpack
 from acoustic_ad.errors import UsageError
 from acoustic_ad.sound.machine_faults import check_fault
 from acoustic_ad.sound.machine_sounds import MachineSpec, draw_machine
-from acoustic_ad.sound.simulated_clip import Session, draw_session
+from acoustic_ad.sound.simulated_clip import draw_session
 from acoustic_ad.sound.simulated_files import (
     DEFAULT_START,
     PlannedClip,
@@ -59,60 +59,89 @@ def simulate_run_to_failure(
     return write_clips(root, plan_run_to_failure(machine, **options), on_progress)
 
 
-def plan_run_to_failure(
-    machine: MachineSpec | str,
-    *,
-    days: int,
-    clips_per_day: int,
-    seed: int,
-    start: datetime = DEFAULT_START,
-    fault: str | None = None,
-    onset_day: float | None = None,
-    failure_day: float | None = None,
-    train_days: int | None = None,
-    duration_s: float = 10.0,
-    sample_rate_hz: int = 16000,
-    snr_db: float = 6.0,
-    off_nights: bool = False,
-    dying_microphone: bool = False,
-) -> list[PlannedClip]:
+def plan_run_to_failure(machine: MachineSpec | str, **options: Unpack[RunOptions]) -> list[PlannedClip]:
     """The clips of one machine at even intervals: healthy, then wearing ever faster from `onset_day` to `failure_day`.
 
     Days count from `start`; severity stays 1 after the failure; without a `fault` the machine stays healthy. The first
     `train_days` days (default: 60% of the healthy ones) are split train, the rest test; a session is one day. With
     `off_nights` the machine stands still from 22 to 6 h UTC; these clips are sessions of their own and never train.
-    With `dying_microphone` the sensor fades from 90% of the time on and is silent from 95%. Nothing is rendered. Raises
-    `UsageError` for impossible options.
+    With `dying_microphone` the sensor fades from 90% of the time on and is silent from 95%. Defaults: clips of 10 s at
+    16 kHz and 6 dB, running day and night, a good microphone. Nothing is rendered. Raises `UsageError` for impossible
+    options.
     """
-    spec = draw_machine(machine, seed) if isinstance(machine, str) else machine
-    check_machine_name(spec.machine)
-    recording = Recording(duration_s, sample_rate_hz, snr_db)
-    check_recording(recording, clips_per_day)
-    healthy = _healthy_days(spec, days, fault, onset_day, failure_day)
-    known_good = min(max(1, int(0.6 * healthy)), int(healthy)) if train_days is None else train_days
-    if not 0 <= known_good <= healthy:
-        raise UsageError(f"train_days {known_good} does not lie within the {healthy:g} healthy days")
-    clips = []
-    for index in range(days * clips_per_day):
-        day = index / clips_per_day
-        at = utc_start(start) + timedelta(seconds=index * 86_400 // clips_per_day)
-        running = not off_nights or NIGHT_TO_HOUR <= at.hour < NIGHT_FROM_HOUR
-        severity = severity_at(day, onset_day, failure_day)
-        clips.append(
-            PlannedClip(
-                spec=spec,
-                session=_session(spec, utc_start(start), int(day), running, seed),
-                split="train" if int(day) < known_good and running else "test",
-                recorded_at=at,
-                recording=recording,
-                seed=seed,
-                fault=fault if severity > 0 else None,
-                severity=severity,
-                running=running,
-                microphone=microphone_health(day / days) if dying_microphone else 1.0,
-            )
+    spec = draw_machine(machine, options["seed"]) if isinstance(machine, str) else machine
+    life = _Life(spec, **options)
+    begin, train_days = utc_start(life.start), life.checked_train_days()
+    return [life.clip(index, begin, train_days) for index in range(life.days * life.clips_per_day)]
+
+
+@dataclass(frozen=True)
+class _Life:
+    """`RunOptions` with their defaults, and the clips that follow from them."""
+
+    spec: MachineSpec
+    days: int
+    clips_per_day: int
+    seed: int
+    start: datetime = DEFAULT_START
+    fault: str | None = None
+    onset_day: float | None = None
+    failure_day: float | None = None
+    train_days: int | None = None
+    duration_s: float = 10.0
+    sample_rate_hz: int = 16000
+    snr_db: float = 6.0
+    off_nights: bool = False
+    dying_microphone: bool = False
+
+    @property
+    def recording(self) -> Recording:
+        return Recording(self.duration_s, self.sample_rate_hz, self.snr_db)
+
+    def checked_train_days(self) -> int:
+        """The days of split train; `UsageError` where anything in this life is impossible."""
+        check_machine_name(self.spec.machine)
+        check_recording(self.recording, self.clips_per_day)
+        healthy = self._healthy_days()
+        train_days = min(max(1, int(0.6 * healthy)), int(healthy)) if self.train_days is None else self.train_days
+        if not 0 <= train_days <= healthy:
+            raise UsageError(f"train_days {train_days} does not lie within the {healthy:g} healthy days")
+        return train_days
+
+    def _healthy_days(self) -> float:
+        """Days before the onset, and before the microphone could fade."""
+        if self.days < 1:
+            raise UsageError(f"days must be 1 or more, not {self.days}")
+        if self.fault is None and self.onset_day is None and self.failure_day is None:
+            return MICROPHONE_FADES_AT * self.days
+        if self.fault is None or self.onset_day is None or self.failure_day is None:
+            raise UsageError("fault, onset_day and failure_day belong together: give all three or none")
+        check_fault(self.spec, self.fault)
+        if not 0 <= self.onset_day < self.failure_day <= self.days:
+            story = f"0 <= onset {self.onset_day} < failure {self.failure_day} <= {self.days} days"
+            raise UsageError(f"wear must begin before it ends: {story} does not hold")
+        return min(self.onset_day, MICROPHONE_FADES_AT * self.days)
+
+    def clip(self, index: int, begin: datetime, train_days: int) -> PlannedClip:
+        """The clip number `index` of this life."""
+        day = index / self.clips_per_day
+        at = begin + timedelta(seconds=index * 86_400 // self.clips_per_day)
+        running = not self.off_nights or NIGHT_TO_HOUR <= at.hour < NIGHT_FROM_HOUR
+        severity = severity_at(day, self.onset_day, self.failure_day)
+        session = draw_session(f"{self.spec.machine}@{begin + timedelta(days=int(day)):%Y-%m-%d}", self.seed)
+        return PlannedClip(
+            spec=self.spec,
+            # A machine that is off is heard by the same microphone, but in a session of its own: it never trains.
+            session=session if running else replace(session, name=f"{session.name}-off"),
+            split="train" if int(day) < train_days and running else "test",
+            recorded_at=at,
+            recording=self.recording,
+            seed=self.seed,
+            fault=self.fault if severity > 0 else None,
+            severity=severity,
+            running=running,
+            microphone=microphone_health(day / self.days) if self.dying_microphone else 1.0,
         )
-    return clips
 
 
 def severity_at(day: float, onset_day: float | None, failure_day: float | None) -> float:
@@ -130,27 +159,3 @@ def microphone_health(share: float) -> float:
     # It is ill from the first fading clip on, hence strictly below 1.
     left = (MICROPHONE_DEAD_AT - share) / (MICROPHONE_DEAD_AT - MICROPHONE_FADES_AT)
     return min(0.99, max(0.0, left))
-
-
-def _healthy_days(
-    spec: MachineSpec, days: int, fault: str | None, onset_day: float | None, failure_day: float | None
-) -> float:
-    """Days before the onset, or before the microphone could fade; checks that the story makes sense."""
-    if days < 1:
-        raise UsageError(f"days must be 1 or more, not {days}")
-    if fault is None and onset_day is None and failure_day is None:
-        return MICROPHONE_FADES_AT * days
-    if fault is None or onset_day is None or failure_day is None:
-        raise UsageError("fault, onset_day and failure_day belong together: give all three or none")
-    check_fault(spec, fault)
-    if not 0 <= onset_day < failure_day <= days:
-        raise UsageError(
-            f"wear must begin before it ends: 0 <= onset {onset_day} < failure {failure_day} <= {days} days"
-        )
-    return min(onset_day, MICROPHONE_FADES_AT * days)
-
-
-def _session(spec: MachineSpec, begin: datetime, day: int, running: bool, seed: int) -> Session:
-    """The session of a day. A machine that is off is heard by the same microphone, but in a session of its own."""
-    session = draw_session(f"{spec.machine}@{begin + timedelta(days=day):%Y-%m-%d}", seed)
-    return session if running else replace(session, name=f"{session.name}-off")

@@ -1,0 +1,237 @@
+"""The command line: parse, call one function, print. Heavy imports happen inside the commands, so --help is quick."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from acoustic_ad import __version__
+from acoustic_ad.cli_manifest import manifest_app
+from acoustic_ad.cli_models import models_app
+from acoustic_ad.console import answer, answer_json, command, complain, progress_bar, say
+
+app = typer.Typer(
+    name="acoustic-ad",
+    help="Hears machines fail before they stop: learns each machine's normal sound, and scores new recordings.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(manifest_app, name="manifest")
+app.add_typer(models_app, name="models")
+
+Models = Annotated[Path, typer.Option("--models", envvar="ACOUSTIC_AD_MODELS", help="Folder of the model bundles.")]
+Db = Annotated[str, typer.Option("--db", envvar="ACOUSTIC_AD_DB", help="Score store: a path, or a database URL.")]
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
+WorkerCount = Annotated[int, typer.Option("--workers", min=1, help="Worker processes, one thread each.")]
+Timeout = Annotated[
+    Optional[float],
+    typer.Option("--clip-timeout", min=0.1, help="Seconds a clip may take [default: 30 + a tenth of its length]."),
+]
+MachineName = Annotated[Optional[str], typer.Option("--machine", help="Name of the machine, for a flat folder of clips.")]
+CORES = os.cpu_count() or 1
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        answer(f"acoustic-ad {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+@command
+def train(
+    data: Annotated[Path, typer.Argument(help="Folder or manifest CSV of recordings.")],
+    recipe: Annotated[str, typer.Option("--recipe", help="Name of an installed recipe, or a .toml file.")] = "dae",
+    models: Models = Path("models"),
+    workers: WorkerCount = CORES,
+    machine: MachineName = None,
+    promote: Annotated[bool, typer.Option(help="Make the new models current.")] = True,
+    allow: Annotated[bool, typer.Option("--allow", help="Train in spite of findings in the manifest.")] = False,
+    seed: Annotated[Optional[int], typer.Option(min=0, help="Instead of the recipe's seed.")] = None,
+    clip_timeout: Timeout = None,
+    as_json: Json = False,
+) -> None:
+    """Learn one model per machine from the normal recordings in DATA.
+
+    Exit codes: 0 all machines trained, 3 some, 1 none, 2 usage, 5 another training writes to these models.
+    """
+    from acoustic_ad.jobs.train import TrainNews, TrainOptions
+    from acoustic_ad.jobs.train import train as train_all
+    from acoustic_ad.recipe import load_recipe
+    from acoustic_ad.report.training import training_json, training_table
+
+    loaded = load_recipe(recipe)
+    if seed is not None:
+        loaded = loaded.model_copy(update={"seed": seed})
+    options = TrainOptions(data, loaded, models, workers, promote, allow, clip_timeout, machine)
+    with progress_bar() as bar:
+
+        def listen(news: TrainNews) -> None:
+            loss = "" if news.loss is None else f"loss {news.loss:.3f}, held out {news.held_out_loss:.3f}"
+            bar(news.what, news.done, news.total, loss)
+
+        report = train_all(options, listen)
+    if as_json:
+        answer_json(training_json(report, loaded))
+    else:
+        say(report.description)
+        answer(training_table(report))
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+@command
+def score(
+    folder: Annotated[Path, typer.Argument(help="Folder or manifest CSV of recordings.")],
+    models: Models = Path("models"),
+    db: Db = "acoustic-ad.db",
+    out: Annotated[Optional[Path], typer.Option("--out", help="Also write the rows: .csv, .jsonl or .parquet.")] = None,
+    workers: WorkerCount = CORES,
+    machine: MachineName = None,
+    split: Annotated[Optional[list[str]], typer.Option("--split", help="Only clips of this split.")] = None,
+    new_only: Annotated[bool, typer.Option("--new-only", help="--out has only the clips of this run.")] = False,
+    rescore: Annotated[bool, typer.Option("--rescore", help="Score known clips with the current model.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed clips again.")] = False,
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="A folder without clips is no error.")] = False,
+    clip_timeout: Timeout = None,
+    settle: Annotated[float, typer.Option("--settle", min=0, help="Seconds until an unfinished file counts as broken.")] = 60,
+    exit_on: Annotated[Optional[str], typer.Option("--exit-on", help="Exit 4 when a machine is in `warning` or `alarm`.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score every new clip in FOLDER, store it, and print a row per machine.
+
+    Exit codes: 0 every clip accounted for, 1 the job failed, 2 usage, 3 some clips could not be scored (each is listed
+    with its reason), 4 with --exit-on: a machine is in that state, 5 another job holds this database.
+    """
+    from acoustic_ad.errors import UsageError
+    from acoustic_ad.jobs.score import ScoreOptions
+    from acoustic_ad.jobs.score import as_json as document
+    from acoustic_ad.jobs.score import score as score_all
+    from acoustic_ad.report.tables import fleet_table, score_summary
+
+    if exit_on not in (None, "warning", "alarm"):
+        raise UsageError(f"--exit-on {exit_on}: must be warning or alarm")
+    options = ScoreOptions(
+        folder,
+        models,
+        db,
+        workers,
+        out,
+        machine,
+        tuple(split or ()),
+        new_only,
+        rescore,
+        retry_failed,
+        allow_empty,
+        clip_timeout,
+        settle,
+    )
+    with progress_bar() as bar:
+        report = score_all(options, lambda done, total: bar("scoring", done, total, ""))
+    for failure in report.failures:
+        complain(f"{failure['clip_id']}: {failure['code']}: {failure['reason']}")
+    if as_json:
+        answer_json(document(report))
+    else:
+        say(report.description)
+        answer(fleet_table(report.machines))
+        say(score_summary(report.counts, report.ignored))
+    alarming = {"warning": {"warning", "alarm"}, "alarm": {"alarm"}}.get(exit_on or "", set())
+    if any(row.state in alarming for row in report.machines):
+        raise typer.Exit(4)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+@command
+def evaluate(
+    data: Annotated[Path, typer.Argument(help="Folder or manifest CSV with labels normal and anomaly.")],
+    models: Models = Path("models"),
+    workers: WorkerCount = CORES,
+    clip_timeout: Timeout = None,
+    as_json: Json = False,
+) -> None:
+    """AUC, pAUC (false-positive rate up to 0.1, McClish) and AP per machine, with bootstrap intervals.
+
+    Uses the labelled clips of split test, or all labelled ones where no split is given. Sessions are resampled whole.
+    """
+    from acoustic_ad.jobs.evaluate import as_json as document
+    from acoustic_ad.jobs.evaluate import evaluate as evaluate_all
+    from acoustic_ad.report.tables import evaluation_table
+
+    with progress_bar() as bar:
+        found = evaluate_all(
+            data,
+            models,
+            workers=workers,
+            clip_timeout_s=clip_timeout,
+            on_progress=lambda done, total: bar("scoring", done, total, ""),
+        )
+    for failure in found.failures:
+        complain(f"{failure['clip_id']}: {failure['code']}: {failure['reason']}")
+    if as_json:
+        answer_json(document(found))
+    else:
+        say(f"recipe {', '.join(found.recipes)}, seed {', '.join(map(str, found.seeds))}")
+        answer(evaluation_table(document(found)))
+
+
+@app.command()
+@command
+def status(db: Db = "acoustic-ad.db", as_json: Json = False) -> None:
+    """Each machine's health, as of the last `score`."""
+    from acoustic_ad.jobs.score import machine_json
+    from acoustic_ad.jobs.store import Store
+    from acoustic_ad.report.tables import fleet_table
+
+    with Store.open(db, read_only=True, create=False) as store:
+        machines = store.machines()
+    if as_json:
+        answer_json({"machines": [machine_json(machine) for machine in machines]})
+    else:
+        answer(fleet_table(machines))
+
+
+@app.command()
+@command
+def recipes(as_json: Json = False) -> None:
+    """List the installed recipes and what each assumes."""
+    from acoustic_ad.recipe import assumption, recipe_files
+    from acoustic_ad.report.tables import text_table
+
+    found = {name: assumption(file) for name, file in recipe_files().items()}
+    if as_json:
+        answer_json({"recipes": [{"name": name, "assumes": text} for name, text in found.items()]})
+    else:
+        answer(text_table(("recipe", "assumes"), list(found.items())))
+
+
+@app.command()
+@command
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where the recordings, models and scores go.")] = Path("demo"),
+    recipe: Annotated[str, typer.Option("--recipe", help="Name of an installed recipe, or a .toml file.")] = "dae",
+    workers: WorkerCount = CORES,
+    only_simulate: Annotated[bool, typer.Option("--only-simulate", help="Make the recordings and stop.")] = False,
+) -> None:
+    """From recording to table: simulate a small fleet, train on it, score its test clips, evaluate."""
+    from acoustic_ad.jobs.demo import run_demo
+
+    with progress_bar() as bar:
+        run_demo(folder, recipe, workers, only_simulate, say, answer, bar)
+
+
+def main() -> None:
+    """The entry point of the `acoustic-ad` program."""
+    app()

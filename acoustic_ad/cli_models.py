@@ -1,0 +1,114 @@
+"""`acoustic-ad models`: what is in the model store, and which version judges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from acoustic_ad.console import answer, answer_json, command
+
+models_app = typer.Typer(help="The model store: list, show, promote, roll back, verify.", no_args_is_help=True)
+Models = Annotated[Path, typer.Option("--models", envvar="ACOUSTIC_AD_MODELS", help="Folder of the model bundles.")]
+Machine = Annotated[str, typer.Argument(help="The machine's name, as `models list` shows it.")]
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
+
+
+@models_app.command("list")
+@command
+def list_models(models: Models = Path("models"), as_json: Json = False) -> None:
+    """Each machine with its versions; the current one is marked."""
+    from acoustic_ad.models.registry import Registry
+    from acoustic_ad.report.tables import text_table
+
+    registry = Registry(models)
+    found = [
+        {"machine": name, "current": registry.current(name), "versions": registry.versions(name)}
+        for name in registry.machines()
+    ]
+    if as_json:
+        answer_json({"machines": found})
+        return
+    rows = [[str(one["machine"]), str(one["current"] or "-"), ", ".join(one["versions"] or [])] for one in found]
+    answer(text_table(("machine", "current", "versions"), rows))
+
+
+@models_app.command("show")
+@command
+def show(
+    machine: Machine,
+    version: Annotated[Optional[str], typer.Option("--version", help="Instead of the current one.")] = None,
+    models: Models = Path("models"),
+    as_json: Json = False,
+) -> None:
+    """What a model was made of, and what its calibration can promise."""
+    from acoustic_ad.models.registry import Registry
+
+    info = Registry(models).info(machine, version)
+    document = info.model_dump(mode="json")
+    if as_json:
+        answer_json(document)
+        return
+    lines = [
+        f"machine      {info.machine}",
+        f"version      {info.version}, made {info.created_at}",
+        f"recipe       {info.recipe.name} (detector {info.recipe.detector.kind}, scorer {info.recipe.scorer.kind})",
+        f"learnt from  {info.n_clips} clips, {info.sessions} recordings, {len(info.left_out)} left out",
+        f"training     {info.training.seconds:.1f} s, {info.training.steps} steps, seed {info.seed}",
+        f"calibration  {info.calibration.promise}",
+        f"digest       {info.digest}",
+    ]
+    answer("\n".join(lines))
+
+
+@models_app.command("promote")
+@command
+def promote(
+    machine: Machine, version: Annotated[str, typer.Argument(help="Such as v0002.")], models: Models = Path("models")
+) -> None:
+    """Let a version judge from now on."""
+    from acoustic_ad.jobs.lock import hold_lock
+    from acoustic_ad.models.registry import Registry
+
+    registry = Registry(models)
+    registry.bundle_path(machine, version)
+    with hold_lock(models / ".train"):
+        registry.promote(machine, version)
+    answer(f"{machine}: {version} is current")
+
+
+@models_app.command("rollback")
+@command
+def rollback(machine: Machine, models: Models = Path("models")) -> None:
+    """Go back to the version that was current before."""
+    from acoustic_ad.jobs.lock import hold_lock
+    from acoustic_ad.models.registry import Registry
+
+    registry = Registry(models)
+    registry.bundle_path(machine)
+    with hold_lock(models / ".train"):
+        version = registry.rollback(machine)
+    answer(f"{machine}: {version} is current again")
+
+
+@models_app.command("verify")
+@command
+def verify(
+    machine: Annotated[Optional[str], typer.Argument(help="Only this machine.")] = None,
+    models: Models = Path("models"),
+    as_json: Json = False,
+) -> None:
+    """Check every hash, shape and number of every bundle. Exit codes: 0 all good, 1 some are refused."""
+    from acoustic_ad.models.registry import Registry
+    from acoustic_ad.report.tables import text_table
+
+    found = Registry(models).verify(machine)
+    if as_json:
+        answer_json(
+            {"bundles": [{"machine": name, "version": version, "problem": reason} for name, version, reason in found]}
+        )
+    else:
+        rows = [[name, version, reason or "good"] for name, version, reason in found]
+        answer(text_table(("machine", "version", "verdict"), rows))
+    raise typer.Exit(1 if any(reason for _, _, reason in found) else 0)

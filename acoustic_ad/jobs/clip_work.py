@@ -1,0 +1,153 @@
+"""What a worker does with one clip: decode, features, model. At most five calls lead from a path to a clip score."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from acoustic_ad.errors import BundleError, ClipError
+from acoustic_ad.health.policy import clip_index
+from acoustic_ad.jobs.tasks import FileStamp, ReadTask, Scored, ScoreTask, Unscored
+from acoustic_ad.models.bundle import read_bundle
+from acoustic_ad.models.machine_model import MachineModel
+from acoustic_ad.recipe import Recipe
+from acoustic_ad.scores.explain import standouts
+from acoustic_ad.sound.audio import mono_blocks, probe
+from acoustic_ad.sound.features import FeatureSpec, LogMel
+from acoustic_ad.sound.sensor import SensorCheck
+
+FloatArray = npt.NDArray[np.float32]
+# Models kept in a worker at a time: clips come sorted by machine, so more would only take memory.
+MODELS_KEPT = 8
+# A file whose header leaves its length open is complete when nobody has written to it for this long.
+SETTLE_S = 60.0
+
+
+def feature_spec(recipe: Recipe) -> FeatureSpec:
+    """The front-end that a recipe asks for."""
+    table = recipe.features
+    return FeatureSpec(
+        recipe.audio.sample_rate_hz, table.n_fft, recipe.hop_samples, table.n_mels, table.fmin_hz, table.fmax_hz
+    )
+
+
+def score_clip(task: ScoreTask) -> Scored | Unscored:
+    """Score a clip; every clip error becomes an Unscored, so that only bugs are exceptions."""
+    try:
+        model, front_end = _loaded(task.bundle)
+    except BundleError as error:
+        return Unscored("bad_model", str(error))
+    try:
+        clip = _Decoded(task.path, model.recipe)
+        verdict = model.score_stream(front_end.stream(clip.blocks()))
+        clip.check()
+        _check_finished(task)
+    except ClipError as error:
+        return _unscored(error, task)
+    except MemoryError:
+        return Unscored("out_of_memory", "while the clip was decoded")
+    found = standouts(verdict.bands, verdict.band_z, front_end.spec.band_centres_hz)
+    return Scored(
+        verdict.score,
+        verdict.p_value,
+        [band.as_dict() for band in found],
+        clip_index(verdict.score, *model.normal_range()),
+        clip.duration_s,
+        clip.rms_db,
+    )
+
+
+def read_log_mel(task: ReadTask) -> FloatArray | Unscored:
+    """The log-mel [frames, mels] in dB of a clip, or why it cannot be learnt from."""
+    try:
+        clip = _Decoded(task.path, task.recipe)
+        log_mel = np.concatenate(list(_front_end(feature_spec(task.recipe)).stream(clip.blocks())))
+        clip.check()
+    except ClipError as error:
+        return Unscored(error.code, error.reason)
+    except MemoryError:
+        return Unscored("out_of_memory", "while the clip was decoded")
+    if len(log_mel) < task.recipe.features.patch_frames:
+        needed = task.recipe.features.patch_frames
+        return Unscored("too_short", f"{len(log_mel)} frames; one patch of the model needs {needed}")
+    return log_mel
+
+
+class _Decoded:
+    """A clip's samples, block by block, with an eye on the sensor."""
+
+    def __init__(self, path: Path, recipe: Recipe) -> None:
+        self._path, self._audio = path, recipe.audio
+        self._sensor = SensorCheck()
+        self._samples = 0
+        self._energy = 0.0
+
+    def blocks(self) -> Iterator[FloatArray]:
+        for block in mono_blocks(
+            self._path,
+            sample_rate_hz=self._audio.sample_rate_hz,
+            channel=self._audio.channel,
+            sensor=self._sensor,
+        ):
+            self._samples += len(block)
+            self._energy += float(np.dot(block, block))
+            yield block
+
+    def check(self) -> None:
+        """Raise the sensor's fault, if the samples showed one."""
+        fault = self._sensor.fault()
+        if fault is not None:
+            raise fault
+
+    @property
+    def duration_s(self) -> float:
+        return self._samples / self._audio.sample_rate_hz
+
+    @property
+    def rms_db(self) -> float:
+        return 10.0 * math.log10(max(self._energy / max(self._samples, 1), 1e-20))
+
+
+def _check_finished(task: ScoreTask) -> None:
+    if FileStamp.of(task.path) != task.stamp:
+        raise ClipError("changed", "the file changed while it was read")
+    if probe(task.path).open_ended and time.time() - task.stamp.mtime_ns / 1e9 < SETTLE_S:
+        raise ClipError("changed", "the header leaves the length open and the file is new: it may still be written")
+
+
+def _unscored(error: ClipError, task: ScoreTask) -> Unscored:
+    """A file that is cut short, or has changed meanwhile, may only be unfinished."""
+    try:
+        growing = error.code in ("changed", "truncated") or FileStamp.of(task.path) != task.stamp
+    except ClipError as gone:
+        return Unscored(gone.code, gone.reason)
+    return Unscored(error.code, error.reason, growing)
+
+
+_models: OrderedDict[Path, tuple[MachineModel, LogMel]] = OrderedDict()
+_front_ends: dict[FeatureSpec, LogMel] = {}
+
+
+def _loaded(bundle: Path) -> tuple[MachineModel, LogMel]:
+    if bundle not in _models:
+        model, info = read_bundle(bundle)
+        spec = feature_spec(model.recipe)
+        if info.feature_spec is None or info.feature_spec.digest != spec.digest:
+            raise BundleError("the model was fitted on features made elsewhere: it cannot score sound files")
+        _models[bundle] = (model, _front_end(spec))
+        while len(_models) > MODELS_KEPT:
+            _models.popitem(last=False)
+    _models.move_to_end(bundle)
+    return _models[bundle]
+
+
+def _front_end(spec: FeatureSpec) -> LogMel:
+    if spec not in _front_ends:
+        _front_ends[spec] = LogMel(spec)
+    return _front_ends[spec]

@@ -1,0 +1,245 @@
+"""Opening the database behind the store, and saying in one line what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from acoustic_ad.errors import StoreError
+from acoustic_ad.jobs.schema import SCHEMA_VERSION, metadata, schema_version
+from acoustic_ad.sound.clip import one_line
+
+# How long a writer waits for another program's transaction (a backup, someone's sqlite3 shell).
+BUSY_TIMEOUT_S: Final = 30.0
+
+_SQLITE_MAGIC: Final = b"SQLite format 3\x00"
+_BEGIN: Final = "acoustic_ad_begin"  # execution option: the SQL that opens a transaction on SQLite, "" for none
+
+_NEXT_STEPS: Final = (
+    ("full", "the disk is full; what was not committed is not stored: make room and run again"),
+    ("readonly|read-only|permission", "it cannot be written: check the permissions of the file and of its folder"),
+    ("malformed|not a database|encrypted", "it is damaged: move it aside and restore a backup, or start a new one"),
+    ("locked|busy", f"another program has kept it busy for {BUSY_TIMEOUT_S:.0f} s: end that program and run again"),
+    ("unable to open", "it cannot be opened: check the permissions of the file and of its folder"),
+    ("disk i/o", "the disk refuses: check its free space and health, and run again"),
+)
+
+
+def sqlite_path(path_or_url: str | Path) -> Path | None:
+    """The absolute path of a SQLite database, links followed; None where a URL names another kind of database.
+
+    Raises StoreError for a URL that cannot be read, or that names no file.
+    """
+    text = os.fspath(path_or_url)
+    if not re.match(r"[a-z][a-z0-9+_]*://", text):
+        if not text:
+            raise StoreError("the database has an empty name: pass --db PATH or URL")
+        return Path(os.path.realpath(text))
+    try:
+        url = sa.make_url(text)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise StoreError("the database URL cannot be read: write it as postgresql+psycopg://user@host/name") from error
+    if url.get_backend_name() != "sqlite":
+        return None
+    if url.database in (None, "", ":memory:"):
+        raise StoreError(f"{text} names no file: write sqlite:///folder/name.db")
+    return Path(os.path.realpath(str(url.database)))
+
+
+def check_store(path_or_url: str | Path, *, must_exist: bool = False) -> None:
+    """Raise StoreError where `path_or_url` cannot be a store (a folder, a text file, ...). Touches nothing."""
+    path = sqlite_path(path_or_url)
+    if path is None:
+        return
+    name = one_line(str(path))
+    try:
+        if path.is_dir():
+            raise StoreError(
+                f"{name} is a folder: --db takes the path of a database file, such as {name}/acoustic-ad.db"
+            )
+        if not path.exists():
+            _check_absent(path, name, must_exist)
+            return
+        if not path.is_file():
+            raise StoreError(f"{name} is not a regular file: --db takes the path of a database file")
+        with path.open("rb") as file:
+            start = file.read(len(_SQLITE_MAGIC))
+    except OSError as error:
+        raise StoreError(f"{name}: {error.strerror}: check the permissions of the file and of its folder") from error
+    if start not in (b"", _SQLITE_MAGIC):
+        raise StoreError(f"{name} is not a SQLite database: name another --db; this file was left as it is")
+
+
+def _check_absent(path: Path, name: str, must_exist: bool) -> None:
+    if must_exist:
+        raise StoreError(f"there is no database {name}: `acoustic-ad score` makes it, or pass --db")
+    if not path.parent.is_dir():
+        parent = one_line(str(path.parent))
+        raise StoreError(f"the folder {parent} of the database {path.name} does not exist: make it first")
+
+
+def open_engine(path_or_url: str | Path, *, read_only: bool, create: bool) -> tuple[sa.Engine, str]:
+    """An engine on a database of this schema, made where it is missing and `create`; and its name for messages.
+
+    Raises StoreError. A failed creation leaves no file behind.
+    """
+    create = create and not read_only
+    check_store(path_or_url, must_exist=not create)
+    path = sqlite_path(path_or_url)
+    if path is None:
+        engine, name = _server_engine(str(path_or_url))
+    else:
+        engine, name = _sqlite_engine(path, read_only, create), one_line(str(path))
+    existed = path is None or path.exists()
+    try:
+        with translated(name):
+            _settle_schema(engine, name, create)
+            if path is not None and not read_only:
+                _use_wal(engine)
+    except BaseException:
+        engine.dispose()
+        if path is not None and not existed:
+            _remove_empty(path)
+        raise
+    return engine, name
+
+
+def _server_engine(text: str) -> tuple[sa.Engine, str]:
+    url = sa.make_url(text)
+    name = url.render_as_string(hide_password=True)
+    if url.get_backend_name() != "postgresql":
+        raise StoreError(f"{name}: only SQLite and PostgreSQL can be the store")
+    try:
+        return sa.create_engine(url, pool_pre_ping=True), name
+    except (ImportError, sa.exc.NoSuchModuleError) as error:
+        raise StoreError(f"{name}: its driver is not installed: pip install 'psycopg[binary]'") from error
+
+
+def _sqlite_engine(path: Path, read_only: bool, create: bool) -> sa.Engine:
+    mode = "ro" if read_only else "rwc" if create else "rw"
+    # As a URI of bytes, so that names that are not UTF-8, or hold a "?", work too.
+    uri = f"file:{quote(os.fsencode(path))}?mode={mode}"
+
+    def connect() -> sqlite3.Connection:
+        # isolation_level=None: BEGIN is ours to send, else a transaction would start at its first write only.
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA cache_size=-16384")  # KiB; digests fall anywhere in their index
+        return connection
+
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool)
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        # A reader that turned writer would fail at once, without the busy timeout, if another wrote in between.
+        if statement := connection.get_execution_options().get(_BEGIN, "BEGIN"):
+            connection.exec_driver_sql(statement)
+
+    return engine
+
+
+def _settle_schema(engine: sa.Engine, name: str, create: bool) -> None:
+    with engine.connect() as connection:
+        if _has_schema(connection, name):
+            return
+    if not create:
+        raise StoreError(f"{name} is an empty database: `acoustic-ad score` fills it, or pass another --db")
+    with writing(engine) as connection:
+        if not _has_schema(connection, name):  # another process may have been faster
+            metadata.create_all(connection)
+            connection.execute(schema_version.insert().values(version=SCHEMA_VERSION))
+
+
+def _has_schema(connection: sa.Connection, name: str) -> bool:
+    """False for a database without tables; StoreError for one of another program, or of a newer acoustic-ad."""
+    tables = set(sa.inspect(connection).get_table_names())
+    if not tables:
+        return False
+    ours = {"schema_version", "clip_scores", "files"} <= tables
+    version = connection.execute(sa.select(sa.func.max(schema_version.c.version))).scalar() if ours else None
+    if version is None:
+        raise StoreError(
+            f"{name} belongs to another program (tables {', '.join(sorted(tables)[:3])}): name another --db"
+        )
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{name} was made by a newer acoustic-ad (schema {version}, this one knows {SCHEMA_VERSION}): "
+            "upgrade acoustic-ad, or name another --db"
+        )
+    return True
+
+
+def _use_wal(engine: sa.Engine) -> None:
+    """People look at the store while a job writes. After the schema, so that a failed creation leaves an empty file."""
+    with engine.execution_options(**{_BEGIN: ""}).connect() as connection:
+        if connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+
+
+def _remove_empty(path: Path) -> None:
+    with suppress(OSError):
+        if path.stat().st_size == 0:
+            path.unlink()
+
+
+# --- transactions ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def translated(name: str) -> Iterator[None]:
+    """What the world does to a database (disk full, damage, permissions) as a StoreError; bugs stay as they are."""
+    try:
+        yield
+    except sa.exc.DatabaseError as error:
+        if isinstance(error, sa.exc.IntegrityError | sa.exc.ProgrammingError | sa.exc.DataError):
+            raise
+        said = one_line(str(error.orig)).strip()
+        for pattern, next_step in _NEXT_STEPS:
+            if re.search(pattern, said, re.IGNORECASE):
+                raise StoreError(f"database {name}: {next_step} ({said})") from error
+        raise StoreError(f"database {name}: {said}") from error
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """One transaction that writes: all of it, or on any exception nothing."""
+    with engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"}).begin() as connection:
+        yield connection
+
+
+def upsert(
+    connection: sa.Connection,
+    table: sa.Table,
+    keys: Sequence[str],
+    rows: Sequence[dict[str, Any]],
+    *,
+    update: bool,
+    among: sa.ColumnElement[bool] | None = None,
+) -> None:
+    """Insert `rows` (equal columns); where one with the same `keys` exists, update it, or leave it as it is.
+
+    `among` is the condition of the unique index on `keys`, where that is a partial one.
+
+    The one place with dialect's SQL: INSERT ... ON CONFLICT, which SQLite and PostgreSQL write alike.
+    """
+    if not rows:
+        return
+    insert = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    if update:
+        changed = {column: insert.excluded[column] for column in rows[0] if column not in keys}
+        statement = insert.on_conflict_do_update(index_elements=keys, index_where=among, set_=changed)
+    else:
+        statement = insert.on_conflict_do_nothing(index_elements=keys, index_where=among)
+    connection.execute(statement, rows)

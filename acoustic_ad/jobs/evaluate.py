@@ -1,0 +1,174 @@
+"""Evaluate: how well the scores of labelled clips separate normal from anomalous, per machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from acoustic_ad.errors import BundleError, ClipError, ManifestError
+from acoustic_ad.jobs.clip_work import score_clip
+from acoustic_ad.jobs.tasks import FileStamp, Scored, ScoreTask
+from acoustic_ad.jobs.train import clip_deadline
+from acoustic_ad.jobs.workers import worker_pool
+from acoustic_ad.models.registry import Registry
+from acoustic_ad.scores.metrics import (
+    AtThreshold,
+    Separation,
+    arithmetic_mean,
+    at_threshold,
+    harmonic_mean,
+    separation,
+)
+from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One labelled clip with its verdict."""
+
+    clip: Clip
+    verdict: Scored
+
+
+@dataclass(slots=True)
+class MachineResult:
+    """How well one machine's clips are told apart."""
+
+    machine: str
+    detector: Separation | None  # None where a label is missing among the scored clips
+    level_only: Separation | None  # the clip's RMS as the score: what a sound level meter would reach
+    threshold: AtThreshold | None
+    limit_p: float
+    unscored: int
+    recordings: int
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """All machines, and the means over those that could be evaluated."""
+
+    machines: list[MachineResult]
+    recipes: list[str]
+    seeds: list[int]
+    failures: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def evaluated(self) -> list[MachineResult]:
+        return [machine for machine in self.machines if machine.detector is not None]
+
+
+def evaluate(
+    data: Path,
+    models: Path,
+    *,
+    workers: int,
+    clip_timeout_s: float | None = None,
+    limit_p: float = 0.05,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Score the labelled clips of split `test` (all labelled ones where no split is given) and rate the scores.
+
+    Raises ManifestError where there is nothing labelled, BundleError where no machine has a usable model.
+    """
+    clips = _labelled(read_manifest(data))
+    if not clips:
+        raise ManifestError(f"{data}: no labelled clips; `evaluate` needs label normal and anomaly (split test)")
+    registry = Registry(models)
+    judged: dict[str, list[Judged]] = {clip.machine: [] for clip in clips}
+    failures: list[dict[str, str]] = []
+    by_id = {clip.clip_id: clip for clip in clips}
+    tasks = []
+    for clip in clips:
+        try:
+            tasks.append((_task(clip, registry), clip_deadline(clip, clip_timeout_s)))
+        except ClipError as error:
+            failures.append({"clip_id": clip.clip_id, "code": error.code, "reason": error.reason})
+    if not tasks:
+        raise BundleError(f"none of the {len(clips)} labelled clips can be scored; first: {failures[0]}")
+    with worker_pool(workers) as pool:
+        for done, (task, result) in enumerate(pool.map(score_clip, tasks), start=1):
+            clip = by_id[task.clip_id]
+            if isinstance(result, Scored):
+                judged[clip.machine].append(Judged(clip, result))
+            else:
+                failures.append({"clip_id": clip.clip_id, "code": result.code, "reason": result.reason})
+            on_progress(done, len(tasks))
+    results = [
+        _rate(machine, found, sum(clip.machine == machine for clip in clips), limit_p)
+        for machine, found in sorted(judged.items())
+    ]
+    infos = [registry.info(machine) for machine, found in judged.items() if found]
+    return Evaluation(
+        results, sorted({info.recipe.name for info in infos}), sorted({info.recipe.seed for info in infos}), failures
+    )
+
+
+def _labelled(manifest: Manifest) -> list[Clip]:
+    labelled = [clip for clip in manifest.clips if clip.label in ("normal", "anomaly")]
+    if any(clip.split for clip in manifest.clips):
+        labelled = [clip for clip in labelled if clip.split == "test"]
+    return sorted(labelled, key=lambda clip: (clip.machine, clip.clip_id))
+
+
+def _task(clip: Clip, registry: Registry) -> ScoreTask:
+    if clip.problem:
+        raise ClipError(*clip.problem)
+    if registry.current(clip.machine) is None:
+        raise ClipError("no_model", f"no model for {clip.machine}")
+    return ScoreTask(clip.clip_id, clip.path, FileStamp.of(clip.path), registry.bundle_path(clip.machine))
+
+
+def _rate(machine: str, found: list[Judged], labelled: int, limit_p: float) -> MachineResult:
+    labels = np.array([judged.clip.label == "anomaly" for judged in found], np.int64)
+    scores = np.array([judged.verdict.score for judged in found])
+    levels = np.array([judged.verdict.rms_db for judged in found])
+    named = [judged.clip.session for judged in found]
+    sessions = [session or judged.clip.clip_id for session, judged in zip(named, found, strict=True)]
+    result = MachineResult(machine, None, None, None, limit_p, labelled - len(found), len(set(sessions)))
+    if len(np.unique(labels)) < 2:
+        result.reason = f"{int((labels == 0).sum())} normal and {int(labels.sum())} anomalous clips scored: needs both"
+        return result
+    by_session = sessions if any(named) else None
+    result.detector = separation(labels, scores, by_session)
+    result.level_only = separation(labels, levels, by_session)
+    result.threshold = at_threshold(labels, [judged.verdict.p_value < limit_p for judged in found])
+    return result
+
+
+def as_json(evaluation: Evaluation) -> dict[str, Any]:
+    """The document of `evaluate --json`."""
+    machines = []
+    for result in evaluation.machines:
+        row: dict[str, Any] = {"machine": result.machine, "unscored": result.unscored, "recordings": result.recordings}
+        row |= {"auc": None, "pauc": None, "ap": None, "auc_ci": None, "n_normal": 0, "n_anomaly": 0}
+        if result.detector:
+            row |= asdict(result.detector)
+        row["level_only"] = asdict(result.level_only) if result.level_only else None
+        row["threshold"] = {"p": result.limit_p, **asdict(result.threshold)} if result.threshold else None
+        row["reason"] = result.reason or None
+        machines.append(row)
+    return {
+        "recipes": evaluation.recipes,
+        "seeds": evaluation.seeds,
+        "machines": machines,
+        "mean": means(evaluation, arithmetic_mean),
+        "hmean": means(evaluation, harmonic_mean),
+        "failures": evaluation.failures,
+    }
+
+
+def means(evaluation: Evaluation, mean: Callable[[list[float]], float]) -> dict[str, float | None]:
+    """AUC, pAUC and AP averaged over the machines; None where none could be evaluated."""
+    found = [result.detector for result in evaluation.evaluated if result.detector]
+    if not found:
+        return {"auc": None, "pauc": None, "ap": None}
+    return {
+        "auc": mean([one.auc for one in found]),
+        "pauc": mean([one.pauc for one in found]),
+        "ap": mean([one.ap for one in found]),
+    }

@@ -1,0 +1,156 @@
+"""Which clips of a folder need work: a clip's identity is its content, its machine and the model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from acoustic_ad.errors import BundleError, ClipError
+from acoustic_ad.jobs.schema import FileFact, LedgerEntry
+from acoustic_ad.jobs.store import Store
+from acoustic_ad.jobs.tasks import FileStamp, ScoreTask
+from acoustic_ad.sound.manifest import Clip, sha256_of
+
+# Failures that another run may mend without the clip changing.
+MODEL_CODES = ("no_model", "bad_model")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A clip that needs work: a task for a worker, or an error that needs none."""
+
+    clip: Clip
+    fact: FileFact
+    task: ScoreTask | None
+    error: ClipError | None
+    model: str | None  # digest
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The current bundle of a machine, or why there is none."""
+
+    bundle: Path | None
+    digest: str | None
+    error: ClipError | None
+
+
+@dataclass(slots=True)
+class Known:
+    """Clips that need no work, counted."""
+
+    already_scored: int = 0
+    already_failed: int = 0
+    facts: list[FileFact] = field(default_factory=list)  # known bytes under a new name, or touched
+
+
+class Planner:
+    """Goes through the clips, and hashes only what the ledger has not seen as it is now."""
+
+    def __init__(
+        self,
+        store: Store,
+        root: Path,
+        models: Path,
+        *,
+        rescore: bool = False,
+        retry_failed: bool = False,
+    ) -> None:
+        self._store, self._models = store, models
+        self._rescore, self._retry_failed = rescore, retry_failed
+        self._ledger = store.files(root)
+        self._current: dict[str, Model] = {}
+        self._digests: dict[str, dict[str, str]] = {}
+        self._in_work: set[tuple[str, str]] = set()
+        self.known = Known()
+        self.twins: list[Clip] = []  # the same bytes are in work under another name: look again when that is done
+
+    def plan(self, clips: list[Clip]) -> Iterator[Planned]:
+        """The clips that need work, in their order."""
+        for clip in clips:
+            planned = self._look(clip)
+            if planned is not None:
+                yield planned
+
+    def forget_work(self) -> None:
+        """Before a second look at twins: what was in work is in the store now."""
+        self._in_work.clear()
+        self._digests.clear()
+
+    def _look(self, clip: Clip) -> Planned | None:
+        entry = self._ledger.get((clip.clip_id, clip.machine))
+        if clip.problem:
+            return self._without_file(clip, entry, ClipError(*clip.problem))
+        try:
+            stat = clip.path.stat()
+        except OSError as error:
+            return self._without_file(clip, entry, ClipError("unreadable", error.strerror or str(error)))
+        untouched = entry if entry is not None and entry.is_still(stat) else None
+        if untouched is not None and self._is_settled(clip, untouched):
+            return None
+        model = self.model_of(clip.machine)
+        if model.error is not None:
+            return Planned(clip, FileFact.of(clip.clip_id, clip.machine, stat, None), None, model.error, None)
+        try:
+            digest = (untouched.sha256 if untouched else None) or sha256_of(clip.path)
+        except OSError as error:
+            reason = ClipError("unreadable", error.strerror or str(error))
+            return Planned(clip, FileFact.of(clip.clip_id, clip.machine, stat, None), None, reason, None)
+        return self._by_content(clip, model, stat, digest)
+
+    def _is_settled(self, clip: Clip, entry: LedgerEntry) -> bool:
+        """Whether an untouched file needs nothing more, counted."""
+        if entry.outcome == "failed":
+            settled = entry.reason not in MODEL_CODES and not self._retry_failed
+            self.known.already_failed += settled
+        else:
+            settled = not self._rescore or entry.sha256 in self._known_digests(clip.machine)
+            self.known.already_scored += settled
+        return settled
+
+    def _by_content(self, clip: Clip, model: Model, stat: os.stat_result, digest: str) -> Planned | None:
+        fact = FileFact.of(clip.clip_id, clip.machine, stat, digest)
+        if digest in self._known_digests(clip.machine):
+            self.known.already_scored += 1
+            self.known.facts.append(fact)
+            return None
+        if (clip.machine, digest) in self._in_work:
+            self.twins.append(clip)
+            return None
+        self._in_work.add((clip.machine, digest))
+        if model.bundle is None:
+            raise BundleError(f"{clip.machine}: the model has no bundle")
+        stamp = FileStamp(stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        return Planned(clip, fact, ScoreTask(clip.clip_id, clip.path, stamp, model.bundle), None, model.digest)
+
+    def _without_file(self, clip: Clip, entry: LedgerEntry | None, error: ClipError) -> Planned | None:
+        """A clip that cannot be opened at all is a failure of the first run that sees it, and known to the others."""
+        if entry is not None and (entry.outcome, entry.reason) == ("failed", error.code) and not self._retry_failed:
+            self.known.already_failed += 1
+            return None
+        return Planned(clip, FileFact(clip.clip_id, clip.machine, 0, 0, None), None, error, None)
+
+    def model_of(self, machine: str) -> Model:
+        """The machine's current model, read once a run."""
+        if machine not in self._current:
+            self._current[machine] = self._find_model(machine)
+        return self._current[machine]
+
+    def _find_model(self, machine: str) -> Model:
+        from acoustic_ad.models.registry import Registry
+
+        registry = Registry(self._models)
+        try:
+            if registry.current(machine) is None:
+                return Model(None, None, ClipError("no_model", f"no model for {machine} in {self._models}"))
+            return Model(registry.bundle_path(machine), registry.info(machine).digest, None)
+        except BundleError as error:
+            return Model(None, None, ClipError("bad_model", str(error)))
+
+    def _known_digests(self, machine: str) -> dict[str, str]:
+        if machine not in self._digests:
+            model = self.model_of(machine).digest if self._rescore else None
+            self._digests[machine] = self._store.scored_digests(machine, model)
+        return self._digests[machine]

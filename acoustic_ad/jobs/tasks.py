@@ -1,0 +1,70 @@
+"""What the parent and its workers send each other. No heavy imports: a run with nothing to do never loads torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from acoustic_ad.errors import ClipError
+
+if TYPE_CHECKING:
+    from acoustic_ad.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """What tells that a file has changed."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileStamp:
+        """The stamp as it is now; raises ClipError `unreadable`."""
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise ClipError("unreadable", error.strerror or str(error)) from error
+        return cls(found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTask:
+    """One clip to score with one model."""
+
+    clip_id: str
+    path: Path
+    stamp: FileStamp  # when its content was hashed
+    bundle: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The verdict on a clip, as a worker sends it back."""
+
+    score: float
+    p_value: float
+    bands: list[dict[str, float]]  # what stands out
+    index: float  # 0..100, the same scale on every machine; 50 is the limit of the normal range
+    duration_s: float
+    rms_db: float  # of the mono samples, full scale is 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unscored:
+    """Why a clip has no score. `growing` marks a file that may only be unfinished."""
+
+    code: str
+    reason: str
+    growing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTask:
+    """One clip to turn into a log-mel for training."""
+
+    clip_id: str
+    path: Path
+    recipe: Recipe

@@ -1,0 +1,243 @@
+"""Train: normal recordings -> one model per machine, written as versioned bundles."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pebble import ProcessFuture
+
+from acoustic_ad.errors import AcousticADError, ClipError, ManifestError
+from acoustic_ad.jobs.clip_work import FloatArray, read_log_mel
+from acoustic_ad.jobs.lock import hold_lock
+from acoustic_ad.jobs.tasks import ReadTask, Unscored
+from acoustic_ad.jobs.train_work import MachineClips, MachineTask, Trained, train_machines
+from acoustic_ad.jobs.workers import ProgressPipe, Workers, deadline_s, outcome, progress_pipe, worker_pool
+from acoustic_ad.models.fitting import FEWEST_CLIPS
+from acoustic_ad.recipe import Recipe
+from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest
+from acoustic_ad.sound.manifest_check import REFUSED_BY_TRAIN, Finding, check_manifest
+
+# Assumed when a file's length is not known yet: bytes a second of 16 kHz, 16 bit, one channel, packed to a half.
+BYTES_A_SECOND = 16_000
+# Clips of split `calibration` take over from cross-fitting when there are at least this many.
+FEWEST_CALIBRATION = 10
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What `acoustic-ad train` was asked for."""
+
+    data: Path
+    recipe: Recipe
+    models: Path
+    workers: int
+    promote: bool = True
+    allow_findings: bool = False
+    clip_timeout_s: float | None = None
+    machine: str | None = None
+
+
+@dataclass(slots=True)
+class TrainReport:
+    """What became of it."""
+
+    description: str
+    trained: list[Trained] = field(default_factory=list)
+    refused: list[tuple[str, str, list[dict[str, str]]]] = field(default_factory=list)  # machine, why, left-out clips
+
+    @property
+    def exit_code(self) -> int:
+        """0 all machines trained, 3 some, 1 none."""
+        return 0 if not self.refused else 3 if self.trained else 1
+
+
+@dataclass(frozen=True, slots=True)
+class TrainNews:
+    """How far a training is, for a progress bar."""
+
+    what: str  # a machine's name, or "reading clips"
+    done: int
+    total: int
+    loss: float | None = None
+    held_out_loss: float | None = None
+
+
+Listener = Callable[[TrainNews], None]
+
+
+def train(options: TrainOptions, listen: Listener = lambda news: None) -> TrainReport:
+    """Learn every machine of DATA from its normal clips; clips of split `test` are never read.
+
+    Raises ManifestError (nothing to learn from; leaks or missing files), LockedError (another training writes here).
+    """
+    manifest = read_manifest(options.data, machine=options.machine)
+    chosen = training_clips(manifest)
+    if not chosen:
+        raise ManifestError(f"{options.data}: no normal recordings to learn from ({manifest.description})")
+    _refuse_findings(manifest, options, listen)
+    options.models.mkdir(parents=True, exist_ok=True)
+    report = TrainReport(manifest.description)
+    with hold_lock(options.models / ".train"), _listening(listen) as pipe:
+        with worker_pool(options.workers, progress=pipe) as workers:
+            _train_groups(options, _groups(chosen, options.recipe), workers, report, listen)
+    report.trained.sort(key=lambda trained: trained.machine)
+    return report
+
+
+def training_clips(manifest: Manifest) -> dict[str, list[Clip]]:
+    """The clips to learn each machine from: never an anomaly, never split `test`.
+
+    Where any clip is in split train or calibration, only those; else every clip without a split.
+    """
+    usable = [clip for clip in manifest.clips if clip.label != "anomaly" and clip.split != "test"]
+    if any(clip.split for clip in usable):
+        usable = [clip for clip in usable if clip.split]
+    machines: dict[str, list[Clip]] = {}
+    for clip in usable:
+        machines.setdefault(clip.machine, []).append(clip)
+    return dict(sorted(machines.items()))
+
+
+def _refuse_findings(manifest: Manifest, options: TrainOptions, listen: Listener) -> None:
+    if options.allow_findings:
+        return
+
+    def hashing(done: int, total: int) -> None:
+        listen(TrainNews("checking the manifest", done, total))
+
+    findings = [found for found in check_manifest(manifest, on_progress=hashing) if found.code in REFUSED_BY_TRAIN]
+    if findings:
+        raise ManifestError(_refusal(findings))
+
+
+def _refusal(findings: list[Finding]) -> str:
+    shown = "\n".join(f"  {finding}" for finding in findings[:10])
+    more = f"\n  and {len(findings) - 10} more" if len(findings) > 10 else ""
+    return (
+        f"the manifest has {len(findings)} findings that spoil a training:\n{shown}{more}\n"
+        "mend them (`acoustic-ad manifest check` lists all), or pass --allow"
+    )
+
+
+def _groups(chosen: dict[str, list[Clip]], recipe: Recipe) -> dict[str, dict[str, list[Clip]]]:
+    """The machines that share a network: each alone, or all of a type (the name's part before the first slash)."""
+    groups: dict[str, dict[str, list[Clip]]] = {}
+    for machine, clips in chosen.items():
+        name = machine if recipe.group == "machine" else machine.partition("/")[0]
+        groups.setdefault(name, {})[machine] = clips
+    return groups
+
+
+def _train_groups(
+    options: TrainOptions,
+    groups: dict[str, dict[str, list[Clip]]],
+    workers: Workers,
+    report: TrainReport,
+    listen: Listener,
+) -> None:
+    """Read a group's clips while earlier groups are learnt, so that only a few groups are in memory at a time."""
+    running: list[tuple[MachineTask, ProcessFuture]] = []
+    total = sum(len(clips) for machines in groups.values() for clips in machines.values())
+    done = 0
+    for name, machines in groups.items():
+        learnable = []
+        for machine, clips in machines.items():
+            found = _read(options, machine, clips, workers)
+            done += len(clips)
+            listen(TrainNews("reading clips", done, total))
+            if len(found.log_mels) < FEWEST_CLIPS:
+                reason = f"{len(found.log_mels)} usable normal clips of {len(clips)}; training needs {FEWEST_CLIPS}"
+                report.refused.append((machine, reason, found.left_out))
+            else:
+                learnable.append(found)
+        if learnable:
+            task = MachineTask(name, options.recipe, learnable, options.models, options.promote)
+            running.append((task, workers.submit(train_machines, task)))
+        while len(running) > workers.count:
+            _collect(*running.pop(0), report)
+    for task, future in running:
+        _collect(task, future, report)
+
+
+def _read(options: TrainOptions, machine: str, clips: list[Clip], workers: Workers) -> MachineClips:
+    """The log-mels of a machine's clips; those that cannot be read, or show a broken sensor, are left out by name."""
+    left_out = [_left_out(clip.clip_id, *clip.problem) for clip in clips if clip.problem]
+    readable = {clip.clip_id: clip for clip in clips if not clip.problem}
+    tasks = [
+        (ReadTask(clip.clip_id, clip.path, options.recipe), clip_deadline(clip, options.clip_timeout_s)) for clip in readable.values()
+    ]
+    learnt: dict[str, FloatArray] = {}
+    for task, result in workers.map(read_log_mel, tasks):
+        if isinstance(result, ClipError | Unscored):
+            left_out.append(_left_out(task.clip_id, result.code, result.reason))
+        else:
+            learnt[task.clip_id] = result
+    kept = [clip_id for clip_id in learnt if readable[clip_id].split == "calibration"]
+    kept = kept if len(learnt) - len(kept) >= FEWEST_CLIPS and len(kept) >= FEWEST_CALIBRATION else []
+    calibration = [learnt.pop(clip_id) for clip_id in kept]
+    sessions = [readable[clip_id].session for clip_id in learnt]
+    return MachineClips(
+        machine,
+        list(learnt.values()),
+        [session or clip_id for session, clip_id in zip(sessions, learnt, strict=True)] if any(sessions) else None,
+        _digest(clips),
+        calibration,
+        left_out,
+    )
+
+
+def _collect(task: MachineTask, future: ProcessFuture, report: TrainReport) -> None:
+    names = [clips.machine for clips in task.machines]
+    try:
+        result = outcome(future)
+    except AcousticADError as error:
+        report.refused += [(machine, str(error), []) for machine in names]
+        return
+    if isinstance(result, ClipError):
+        report.refused += [(machine, f"the training process failed: {result}", []) for machine in names]
+    else:
+        report.trained += result
+
+
+def clip_deadline(clip: Clip, clip_timeout_s: float | None) -> float:
+    """Seconds that a worker may spend on a clip, by the size of its file; see `deadline_s`."""
+    try:
+        size = clip.path.stat().st_size
+    except OSError:
+        size = 0
+    return deadline_s(size / BYTES_A_SECOND, clip_timeout_s)
+
+
+def _left_out(clip_id: str, code: str, reason: str) -> dict[str, str]:
+    return {"clip_id": clip_id, "code": code, "reason": reason}
+
+
+def _digest(clips: list[Clip]) -> str:
+    """sha256 over what the manifest says of the training clips: which model came from which rows."""
+    rows = [[clip.clip_id, clip.machine, clip.split, clip.label, clip.session, clip.condition] for clip in clips]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+@contextmanager
+def _listening(listen: Listener) -> Iterator[ProgressPipe]:
+    """A pipe whose news, sent by workers, reach the listener while the block runs."""
+    pipe = progress_pipe()
+
+    def pass_on() -> None:
+        while (news := pipe.get()) is not None:
+            name, progress = news
+            listen(TrainNews(name, progress.step, progress.steps, progress.loss, progress.held_out_loss))
+
+    thread = threading.Thread(target=pass_on, daemon=True)
+    thread.start()
+    try:
+        yield pipe
+    finally:
+        pipe.put(None)
+        thread.join(timeout=5)

@@ -1,0 +1,141 @@
+"""What a worker does to learn a machine, or all machines of a type: fit, calibrate, write the bundles."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from acoustic_ad.detectors.base import Progress
+from acoustic_ad.errors import TrainingError
+from acoustic_ad.jobs.clip_work import feature_spec
+from acoustic_ad.jobs.workers import tell_progress
+from acoustic_ad.models.bundle import TrainingDetails
+from acoustic_ad.models.fitting import FittedDetector, checked_log_mels, fit_detector, session_or_block
+from acoustic_ad.models.machine_model import MachineModel
+from acoustic_ad.models.registry import Registry
+from acoustic_ad.recipe import Recipe
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class MachineClips:
+    """The clips that one machine is learnt from."""
+
+    machine: str
+    log_mels: list[FloatArray]
+    sessions: list[Hashable] | None  # None where the manifest does not know them
+    manifest_digest: str
+    calibration: list[FloatArray] = field(default_factory=list)  # clips that the manifest keeps for calibration
+    left_out: list[dict[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class MachineTask:
+    """Machines that share a network: one, or all of a type."""
+
+    name: str
+    recipe: Recipe
+    machines: list[MachineClips]
+    models: Path
+    promote: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A machine that was learnt."""
+
+    machine: str
+    version: str
+    clips: int
+    left_out: list[dict[str, str]]
+    promise: str  # what its calibration can and cannot promise
+    smallest_p: float
+    steps: int
+    seconds: float
+
+
+def train_machines(task: MachineTask) -> list[Trained]:
+    """Learn one network from all clips of the task, a scorer and a calibration per machine, and save a bundle each.
+
+    Raises TrainingError where the clips do not suffice; bundles appear whole or not at all.
+    """
+    begun = time.monotonic()
+    models = _fitted(task)
+    seconds = time.monotonic() - begun
+    registry = Registry(task.models)
+    trained = []
+    for clips, model in zip(task.machines, models, strict=True):
+        details = TrainingDetails(
+            feature_spec=feature_spec(task.recipe),
+            n_clips=len(clips.log_mels) + len(clips.calibration),
+            manifest_digest=clips.manifest_digest,
+            left_out=clips.left_out,
+            seconds=round(seconds, 3),
+        )
+        info = registry.save(clips.machine, model, details, promote=task.promote)
+        calibration, detector = model.calibration, model.detector
+        if calibration is None or detector is None:
+            raise TrainingError(f"{clips.machine}: nothing was learnt")
+        trained.append(
+            Trained(
+                clips.machine,
+                info.version,
+                details.n_clips,
+                clips.left_out,
+                calibration.promise(),
+                calibration.smallest_p,
+                detector.training.steps,
+                round(seconds, 3),
+            )
+        )
+    return trained
+
+
+def _fitted(task: MachineTask) -> list[MachineModel]:
+    def report(progress: Progress) -> None:
+        tell_progress((task.name, progress))
+
+    log_mels, sessions, parts = [], [], []
+    for clips in task.machines:
+        checked = checked_log_mels(task.recipe, clips.log_mels)
+        groups = session_or_block(len(checked), clips.sessions, task.recipe.training.folds)
+        parts.append(slice(len(log_mels), len(log_mels) + len(checked)))
+        log_mels += checked
+        # Sessions of different machines are different recordings, whatever they are called.
+        sessions += [(clips.machine, group) for group in groups]
+    detector = fit_detector(task.recipe, log_mels, sessions, report)
+    models = []
+    for clips, part in zip(task.machines, parts, strict=True):
+        own = FittedDetector(
+            detector.normaliser,
+            detector.detector,
+            detector.evidence[part],
+            detector.training,
+            detector.cross_fitted,
+        )
+        model = MachineModel(task.recipe).calibrate(own, log_mels[part], sessions[part])
+        if clips.calibration:
+            model.recalibrate(clips.calibration)
+        models.append(model)
+    return models
+
+
+def as_json(trained: Trained) -> dict[str, Any]:
+    """A trained machine for `train --json`."""
+    return {
+        "machine": trained.machine,
+        "version": trained.version,
+        "clips": trained.clips,
+        "left_out": trained.left_out,
+        "smallest_p": trained.smallest_p,
+        "promise": trained.promise,
+        "steps": trained.steps,
+        "seconds": trained.seconds,
+    }

@@ -1,0 +1,132 @@
+"""Worker processes that can be killed: each clip has a deadline, and a bad file costs its own row only."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import TimeoutError
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
+
+from acoustic_ad.errors import ClipError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+ProgressPipe = Any  # multiprocessing's SimpleQueue, which has no public generic type
+
+# Loaded once, before any worker is forked: they bring torch and scikit-learn with them.
+PRELOADED = ["acoustic_ad.jobs.clip_work", "acoustic_ad.jobs.train_work"]
+
+# What a clip's deadline grants on top of a tenth of its length: opening the file, loading the model.
+DEADLINE_S = 30.0
+# Futures in flight per worker: enough that none waits for the parent, few enough that an interrupt drops little.
+IN_FLIGHT = 8
+
+
+def deadline_s(duration_s: float, clip_timeout_s: float | None = None) -> float:
+    """Seconds that a worker may spend on a clip of this length before it is killed."""
+    return DEADLINE_S + duration_s / 10.0 if clip_timeout_s is None else clip_timeout_s
+
+
+class Workers:
+    """A pool of single-threaded processes.
+
+    The processes are forked from a small server that has the heavy libraries loaded already and has run nothing, so a
+    worker that had to be killed is replaced within milliseconds, and no thread or open file of the parent is copied.
+    """
+
+    def __init__(self, count: int, *, progress: ProgressPipe | None = None) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        self.count = count
+        self._pool = ProcessPool(count, initializer=_start_worker, initargs=(progress,), context=context)
+
+    def submit(self, function: Callable[[Task], Result], task: Task, deadline: float | None = None) -> ProcessFuture:
+        """Start `function(task)` in a worker that is killed when it takes longer than `deadline` seconds."""
+        return self._pool.schedule(function, args=[task], timeout=deadline)
+
+    def map(
+        self, function: Callable[[Task], Result], tasks: Iterable[tuple[Task, float | None]]
+    ) -> Iterator[tuple[Task, Result | ClipError]]:
+        """Yield (task, result) in the order of the tasks, each given as (task, deadline in seconds or None).
+
+        The result is a ClipError `decode_timeout`, `worker_died` or `out_of_memory` where the worker had to be killed,
+        died or ran out of memory. Any other exception of the function is raised here: it is a bug.
+        """
+        waiting: deque[tuple[Task, ProcessFuture]] = deque()
+        for task, deadline in tasks:
+            waiting.append((task, self.submit(function, task, deadline)))
+            if len(waiting) >= IN_FLIGHT * self.count or waiting[0][1].done():
+                first, future = waiting.popleft()
+                yield first, outcome(future)
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, outcome(future)
+
+    def close(self) -> None:
+        """Wait for the workers to end."""
+        self._pool.close()
+        self._pool.join()
+
+    def kill(self) -> None:
+        """End the workers now, whatever they do."""
+        self._pool.stop()
+        self._pool.join(timeout=5)
+
+
+@contextmanager
+def worker_pool(count: int, *, progress: ProgressPipe | None = None) -> Iterator[Workers]:
+    """Workers that are gone when the block ends, killed if it ends by an exception."""
+    workers = Workers(count, progress=progress)
+    try:
+        yield workers
+    except BaseException:
+        workers.kill()
+        raise
+    workers.close()
+
+
+def progress_pipe() -> ProgressPipe:
+    """A pipe by which workers tell the parent how far they are; hand it to `worker_pool`."""
+    return multiprocessing.get_context("forkserver").SimpleQueue()
+
+
+def tell_progress(news: Any) -> None:
+    """In a worker: send news to the parent, if it wants any."""
+    if _progress is not None:
+        _progress.put(news)
+
+
+def outcome(future: ProcessFuture) -> Any:
+    """What became of a task: its result, or a ClipError where the worker was killed, died or ran out of memory."""
+    try:
+        return future.result()
+    except TimeoutError:
+        return ClipError("decode_timeout", "not done within its deadline; the worker was killed")
+    except ProcessExpired as error:
+        return ClipError("worker_died", f"exit code {error.exitcode}")
+    except MemoryError:
+        return ClipError("out_of_memory", "the worker ran out of memory")
+
+
+_progress: ProgressPipe | None = None
+
+
+def _start_worker(progress: ProgressPipe | None) -> None:
+    global _progress
+    _progress = progress
+    # The terminal sends Ctrl-C to the whole group; only the parent answers it, and ends the workers in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Decoders write warnings of their own to standard error, which belongs to the progress bar.
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+    import torch
+
+    torch.set_num_threads(1)

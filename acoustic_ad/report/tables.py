@@ -1,0 +1,117 @@
+"""Tables for people: one row per machine. Plain text where stdout is not a terminal."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from acoustic_ad.health.policy import WORDS
+from acoustic_ad.jobs.schema import MachineRow
+from acoustic_ad.sound.clip import one_line
+
+COLOURS = {"normal": "green", "warning": "yellow", "alarm": "bold red", "sensor_fault": "magenta"}
+
+
+def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> str:
+    """A table as text, with colours where stdout is a terminal; cells are shown as they are, never as markup."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    terminal = sys.stdout.isatty()
+    # A pipe has no width to fit into: give the longest row the room it needs.
+    width = shutil.get_terminal_size().columns if terminal else 4096
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=width, highlight=False)
+    console.print(table)
+    output = console.file.getvalue()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in output.splitlines())
+
+
+def fleet_table(machines: Sequence[MachineRow], now: datetime | None = None) -> str:
+    """One row per machine: state, index, clips, last clip, what stands out."""
+    now = now or datetime.now(UTC)
+    rows = []
+    for machine in machines:
+        colour = COLOURS.get(machine.state, "dim")
+        word = WORDS.get(machine.state, machine.state)  # type: ignore[call-overload]
+        facts = machine.facts or {}
+        rows.append(
+            [
+                escape(one_line(machine.machine)),
+                f"[{colour}]{word}[/]",
+                "-" if machine.index is None else f"{machine.index:.0f}",
+                _date(machine.since),
+                str(machine.clips),
+                _age(machine.last_clip_at, now),
+                escape(str(facts.get("stands_out") or "-")),
+            ]
+        )
+    columns = ("machine", "state", "index", "since", "clips", "last clip", "what stands out")
+    return text_table(columns, rows, right=("index", "clips"))
+
+
+def _date(time: datetime | None) -> str:
+    return "-" if time is None else time.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _age(time: datetime | None, now: datetime) -> str:
+    if time is None:
+        return "-"
+    seconds = (now - time).total_seconds()
+    if seconds < 0:
+        return _date(time)
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return "just now"
+
+
+def evaluation_table(document: dict[str, Any]) -> str:
+    """AUC, pAUC and AP per machine with their means, level-only beside them, from `evaluate --json`'s document."""
+    columns = ("machine", "AUC", "95 %", "pAUC", "AP", "level-only AUC", "FPR", "recall", "F1", "normal", "anomaly")
+    rows = []
+    for machine in document["machines"]:
+        if machine["auc"] is None:
+            rows.append([escape(one_line(machine["machine"])), "-", escape(machine["reason"] or ""), *["-"] * 8])
+            continue
+        low, high = machine["auc_ci"]
+        at = machine["threshold"]
+        rows.append(
+            [
+                escape(one_line(machine["machine"])),
+                f"{machine['auc']:.3f}",
+                f"{low:.3f}-{high:.3f}",
+                f"{machine['pauc']:.3f}",
+                f"{machine['ap']:.3f}",
+                f"{machine['level_only']['auc']:.3f}",
+                f"{at['false_positive_rate']:.2f}",
+                f"{at['recall']:.2f}",
+                f"{at['f1']:.2f}",
+                str(machine["n_normal"]),
+                str(machine["n_anomaly"]),
+            ]
+        )
+    for name, values in (("mean", document["mean"]), ("harmonic mean", document["hmean"])):
+        if values["auc"] is not None:
+            rows.append([name, f"{values['auc']:.3f}", "", f"{values['pauc']:.3f}", f"{values['ap']:.3f}", *[""] * 6])
+    return text_table(columns, rows, right=columns[1:])
+
+
+def score_summary(counts: dict[str, int], ignored: dict[str, int]) -> str:
+    """One sentence that accounts for every clip found."""
+    words = {"already_scored": "already scored", "already_failed": "failed before", "sensor_fault": "sensor fault"}
+    parts = [f"{count} {words.get(name, name)}" for name, count in counts.items() if count and name != "found"]
+    left = [f"{count} {reason}" for reason, count in ignored.items()]
+    nothing_new = "" if counts["scored"] or counts["failed"] else "; nothing new to score"
+    return f"{counts['found']} clips: {', '.join(parts) or 'none'}{nothing_new}" + (
+        f" (ignored: {', '.join(left)})" if left else ""
+    )
