@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -28,10 +28,10 @@ Db = Annotated[str, typer.Option("--db", envvar="ACOUSTIC_AD_DB", help="Score st
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
 WorkerCount = Annotated[int, typer.Option("--workers", min=1, help="Worker processes, one thread each.")]
 Timeout = Annotated[
-    Optional[float],
+    float | None,
     typer.Option("--clip-timeout", min=0.1, help="Seconds a clip may take [default: 30 + a tenth of its length]."),
 ]
-MachineName = Annotated[Optional[str], typer.Option("--machine", help="Name of the machine, for a flat folder of clips.")]
+MachineName = Annotated[str | None, typer.Option("--machine", help="Name of the machine, for a flat folder of clips.")]
 CORES = os.cpu_count() or 1
 
 
@@ -43,7 +43,9 @@ def _version(shown: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     pass
 
@@ -58,7 +60,7 @@ def train(
     machine: MachineName = None,
     promote: Annotated[bool, typer.Option(help="Make the new models current.")] = True,
     allow: Annotated[bool, typer.Option("--allow", help="Train in spite of findings in the manifest.")] = False,
-    seed: Annotated[Optional[int], typer.Option(min=0, help="Instead of the recipe's seed.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's seed.")] = None,
     clip_timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
@@ -96,17 +98,21 @@ def score(
     folder: Annotated[Path, typer.Argument(help="Folder or manifest CSV of recordings.")],
     models: Models = Path("models"),
     db: Db = "acoustic-ad.db",
-    out: Annotated[Optional[Path], typer.Option("--out", help="Also write the rows: .csv, .jsonl or .parquet.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Also write the rows: .csv, .jsonl or .parquet.")] = None,
     workers: WorkerCount = CORES,
     machine: MachineName = None,
-    split: Annotated[Optional[list[str]], typer.Option("--split", help="Only clips of this split.")] = None,
+    split: Annotated[list[str] | None, typer.Option("--split", help="Only clips of this split.")] = None,
     new_only: Annotated[bool, typer.Option("--new-only", help="--out has only the clips of this run.")] = False,
     rescore: Annotated[bool, typer.Option("--rescore", help="Score known clips with the current model.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed clips again.")] = False,
     allow_empty: Annotated[bool, typer.Option("--allow-empty", help="A folder without clips is no error.")] = False,
     clip_timeout: Timeout = None,
-    settle: Annotated[float, typer.Option("--settle", min=0, help="Seconds until an unfinished file counts as broken.")] = 60,
-    exit_on: Annotated[Optional[str], typer.Option("--exit-on", help="Exit 4 when a machine is in `warning` or `alarm`.")] = None,
+    settle: Annotated[
+        float, typer.Option("--settle", min=0, help="Seconds until an unfinished file counts as broken.")
+    ] = 60,
+    exit_on: Annotated[
+        str | None, typer.Option("--exit-on", help="Exit 4 when a machine is in `warning` or `alarm`.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score every new clip in FOLDER, store it, and print a row per machine.

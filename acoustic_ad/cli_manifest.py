@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -18,8 +18,8 @@ Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON documen
 @command
 def build(
     folder: Annotated[Path, typer.Argument(help="Folder of recordings.")],
-    out: Annotated[Optional[Path], typer.Option("--out", help="The CSV to write [default: FOLDER/manifest.csv].")] = None,
-    machine: Annotated[Optional[str], typer.Option("--machine", help="Name of the machine, for a flat folder.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The CSV to write [default: FOLDER/manifest.csv].")] = None,
+    machine: Annotated[str | None, typer.Option("--machine", help="Name of the machine, for a flat folder.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a manifest that is there already.")] = False,
 ) -> None:
     """Write the manifest of a folder, as its names tell it (DCASE, MIMII or plain)."""
@@ -52,9 +52,7 @@ def check(data: Data, as_json: Json = False) -> None:
         findings = check_manifest(manifest, on_progress=lambda done, total: bar("hashing", done, total, ""))
     counts = count_labels(manifest)
     if as_json:
-        found = [
-            {"code": one.code, "row": one.row, "clip_id": one.clip_id, "message": one.message} for one in findings
-        ]
+        found = [{"code": one.code, "row": one.row, "clip_id": one.clip_id, "message": one.message} for one in findings]
         answer_json({"recognised": manifest.description, "counts": counts, "findings": found})
     else:
         rows = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -38,7 +38,7 @@ def list_models(models: Models = Path("models"), as_json: Json = False) -> None:
 @command
 def show(
     machine: Machine,
-    version: Annotated[Optional[str], typer.Option("--version", help="Instead of the current one.")] = None,
+    version: Annotated[str | None, typer.Option("--version", help="Instead of the current one.")] = None,
     models: Models = Path("models"),
     as_json: Json = False,
 ) -> None:
@@ -95,7 +95,7 @@ def rollback(machine: Machine, models: Models = Path("models")) -> None:
 @models_app.command("verify")
 @command
 def verify(
-    machine: Annotated[Optional[str], typer.Argument(help="Only this machine.")] = None,
+    machine: Annotated[str | None, typer.Argument(help="Only this machine.")] = None,
     models: Models = Path("models"),
     as_json: Json = False,
 ) -> None:

@@ -86,7 +86,7 @@ def _silence_stdout() -> None:
 
 @contextmanager
 def progress_bar(shown: bool = True) -> Iterator[Callable[[str, int, int, str], None]]:
-    """Bars on stderr, one for each name: `report(name, done, total, remark)`. Nothing where stderr is not a terminal."""
+    """Bars on stderr, one a name: `report(name, done, total, remark)`. Nothing where stderr is not a terminal."""
     if not shown or not sys.stderr.isatty():
         yield lambda name, done, total, remark: None
         return
@@ -95,7 +95,9 @@ def progress_bar(shown: bool = True) -> Iterator[Callable[[str, int, int, str], 
 
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bars: dict[str, Any] = {}
-    with Progress(*columns, TextColumn("{task.fields[remark]}"), console=Console(stderr=True), transient=True) as progress:
+    with Progress(
+        *columns, TextColumn("{task.fields[remark]}"), console=Console(stderr=True), transient=True
+    ) as progress:
 
         def report(name: str, done: int, total: int, remark: str) -> None:
             if name not in bars:

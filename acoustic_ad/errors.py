@@ -6,7 +6,7 @@ its `exit_code`. Anything else is a bug and keeps its traceback.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 # Why a clip has no score. The text says what an operator should do about it.
 CLIP_CODES: Final[dict[str, str]] = {
@@ -98,6 +98,6 @@ class ClipError(AcousticADError):
         return f"{self.code}: {self.reason}"
 
     @property
-    def status(self) -> str:
+    def status(self) -> Literal["failed", "sensor_fault"]:
         """`sensor_fault` where the sound itself shows a broken sensor, else `failed`."""
         return "sensor_fault" if self.code in SENSOR_CODES else "failed"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from acoustic_ad.errors import RecipeError, UsageError
 
@@ -23,17 +24,18 @@ class AudioTable(_Table):
     sample_rate_hz: int = Field(16_000, ge=1_000, le=384_000)
     channel: Literal["mean"] | int = "mean"  # or the number of a channel, from 0
 
-    @model_validator(mode="after")
-    def _channel_exists(self) -> AudioTable:
-        if isinstance(self.channel, int) and not 0 <= self.channel < 64:
-            raise ValueError(f"channel {self.channel} is not within 0..63")
-        return self
+    @field_validator("channel")
+    @classmethod
+    def _channel_exists(cls, channel: Literal["mean"] | int) -> Literal["mean"] | int:
+        if isinstance(channel, int) and not 0 <= channel < 64:
+            raise ValueError(f"channel {channel} is not within 0..63")
+        return channel
 
 
 class FeaturesTable(_Table):
     """Log-mel frames, and the patches of them that the detector sees."""
 
-    n_fft: int = Field(1024, ge=16, le=65_536)
+    n_fft: int = Field(1024, ge=16, le=65_536, multiple_of=2)
     hop_s: float = Field(0.032, gt=0, le=10)
     n_mels: int = Field(128, ge=2, le=1024)
     fmin_hz: float = Field(0.0, ge=0)
@@ -41,12 +43,6 @@ class FeaturesTable(_Table):
     patch_frames: int = Field(5, ge=1, le=1024)
     patch_hop_frames: int = Field(1, ge=1, le=1024)
     remove_level: bool = False  # subtract each clip's mean level: deaf to loudness, on purpose
-
-    @model_validator(mode="after")
-    def _band_is_not_empty(self) -> FeaturesTable:
-        if self.fmin_hz >= self.fmax_hz:
-            raise ValueError(f"fmin_hz {self.fmin_hz:g} is not below fmax_hz {self.fmax_hz:g}")
-        return self
 
 
 class DetectorTable(_Table):
@@ -64,15 +60,16 @@ class ScorerTable(_Table):
     """How a clip's evidence becomes one number."""
 
     kind: Literal["residual_mahalanobis", "paper"] = "residual_mahalanobis"
-    statistics: tuple[Literal["mean", "spread", "spectrum"], ...] = Field(("mean",), min_length=1)  # residual_mahalanobis
+    statistics: tuple[Literal["mean", "spread", "spectrum"], ...] = Field(
+        ("mean",), min_length=1
+    )  # residual_mahalanobis
     gwrp_r: float = Field(1.0, gt=0, le=1)  # paper: 1 is the mean over patches, towards 0 the largest
 
 
 class TrainingTable(_Table):
     """How the training clips are divided."""
 
-    held_out: float = Field(0.2, gt=0, le=0.5)  # share of clips that the network never learns from
-    folds: int = Field(5, ge=2, le=50)  # for cross-fitted calibration
+    folds: int = Field(5, ge=2, le=50)  # of recordings; one is held out to stop on, all serve cross-fitted calibration
 
 
 class HealthTable(_Table):
@@ -104,12 +101,14 @@ class Recipe(_Table):
         """Impossible combinations across tables, each with the paths of its keys."""
         found = []
         features, rate = self.features, self.audio.sample_rate_hz
+        if features.fmin_hz >= features.fmax_hz:
+            found.append(f"features.fmin_hz: {features.fmin_hz:g} is not below features.fmax_hz {features.fmax_hz:g}")
         if features.fmax_hz > rate / 2:
             found.append(
                 f"features.fmax_hz: {features.fmax_hz:g} is above {rate / 2:g} Hz, half of audio.sample_rate_hz"
             )
         if self.hop_samples < 1:
-            found.append(f"features.hop_s: {features.hop_s:g} s is less than one sample at {rate} Hz")
+            found.append(f"features.hop_s: {features.hop_s:g} s is less than one sample at audio.sample_rate_hz {rate}")
         return found + self._detector_problems()
 
     def _detector_problems(self) -> list[str]:
@@ -126,19 +125,15 @@ class Recipe(_Table):
 
 def parse_recipe(table: Mapping[str, Any], source: str) -> Recipe:
     """The recipe in a TOML or JSON table; raises RecipeError that lists every problem with the path of its key."""
+    problems, wrong = [], set()
     try:
         recipe = Recipe.model_validate(dict(table))
     except ValidationError as error:
         problems = _lines(error)
-        kind = table.get("detector", {}).get("kind") if isinstance(table.get("detector"), Mapping) else None
-        if isinstance(kind, str):
-            # The tables are wrong, yet the detector's own options can still be checked: all errors come at once.
-            options = {key: value for key, value in table["detector"].items() if key != "kind"}
-            detector = DetectorTable.model_construct(kind=kind)
-            object.__setattr__(detector, "__pydantic_extra__", options)
-            problems += Recipe.model_construct(name=source, detector=detector)._detector_problems()
-    else:
-        problems = recipe.problems()
+        wrong = {".".join(str(part) for part in problem["loc"][:2]) for problem in error.errors()}
+        recipe = _without(table, wrong)
+    # Wrong values hide no others: all errors come at once, but none that is about a default in a wrong value's place.
+    problems += [line for line in recipe.problems() if not _about(line, wrong)]
     if problems:
         raise RecipeError(f"recipe {source}:\n" + "\n".join(f"  {line}" for line in problems))
     return recipe
@@ -153,7 +148,9 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     if path.suffix != ".toml" and path.parent == Path():
         path = recipe_files().get(str(name_or_path), path)
     if path.suffix != ".toml":
-        raise UsageError(f"no recipe {str(name_or_path)!r}; there are: {', '.join(recipe_files())}; or give a .toml file")
+        raise UsageError(
+            f"no recipe {str(name_or_path)!r}; there are: {', '.join(recipe_files())}; or give a .toml file"
+        )
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -179,6 +176,21 @@ def assumption(file: Path) -> str:
             break
         lines.append(line.lstrip("# ").strip())
     return " ".join(lines)
+
+
+def _without(table: Mapping[str, Any], wrong: set[str]) -> Recipe:
+    """The recipe with defaults in place of the wrong keys (dotted paths), as far as `Recipe.problems` reads it."""
+    kept: dict[str, dict[str, Any]] = {}
+    for name in ("audio", "features", "detector"):
+        part = table.get(name)
+        keys = part.items() if isinstance(part, Mapping) else ()
+        kept[name] = {key: value for key, value in keys if f"{name}.{key}" not in wrong}
+    kept["detector"].setdefault("kind", "missing")
+    return Recipe.model_validate({"name": "incomplete", **kept})
+
+
+def _about(line: str, paths: set[str]) -> bool:
+    return any(word == path or word.startswith(f"{path}.") for word in re.findall(r"[\w.]+", line) for path in paths)
 
 
 def _lines(error: ValidationError, prefix: tuple[str, ...] = ()) -> list[str]:

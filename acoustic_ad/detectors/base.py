@@ -148,7 +148,7 @@ def check_state(state: State, wanted: State) -> None:
         given = state[name]
         if given.shape != value.shape or given.dtype.kind != value.dtype.kind:
             raise BundleError(
-                f"weight {name!r} is {given.dtype}{list(given.shape)}; the recipe makes {value.dtype}{list(value.shape)}"
+                f"weight {name!r} is {given.dtype}{list(given.shape)}, the recipe's {value.dtype}{list(value.shape)}"
             )
         if not np.isfinite(given).all():
             raise BundleError(f"weight {name!r} contains NaN or Inf")

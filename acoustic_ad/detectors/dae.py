@@ -27,9 +27,9 @@ from acoustic_ad.detectors.training import SCORING_BATCH, TrainingOptions, mean_
 class DaeOptions(TrainingOptions):
     """Shape of the network, and what is done to its input in training."""
 
-    hidden: int = Field(128, ge=1)
-    layers: int = Field(4, ge=1)  # hidden layers on each side of the code
-    latent: int = Field(8, ge=1)
+    hidden: int = Field(128, ge=1, le=8192)
+    layers: int = Field(4, ge=1, le=32)  # hidden layers on each side of the code
+    latent: int = Field(8, ge=1, le=8192)
     noise: float = Field(0.3, ge=0)  # standard deviation of the Gaussian noise, in normalised units
     mask_frames: float = Field(0.2, ge=0, lt=1)  # share of training patches with one frame hidden
     mask_bands: float = Field(0.2, ge=0, lt=1)  # share of training patches with a run of bands hidden

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 from sklearn.covariance import LedoitWolf
 
 from acoustic_ad.detectors.base import (
@@ -30,7 +31,7 @@ from acoustic_ad.detectors.base import (
 class MahalanobisOptions(Options):
     """Limits of the fit."""
 
-    max_patches: int = 200_000  # a covariance of 128 bands needs no more
+    max_patches: int = Field(200_000, ge=2)  # a covariance of 128 bands needs no more
 
 
 @register("mahalanobis")
@@ -88,10 +89,10 @@ class Mahalanobis:
         """The mean [mels] and the precision [mels, mels]."""
         if self._mean is None or self._precision is None:
             raise not_fitted(self)
-        return {"mean": self._mean, "precision": self._precision}
+        return {"mean": self._mean.copy(), "precision": self._precision.copy()}
 
     def load_state(self, state: State) -> None:
         """Take over a `state`; raises BundleError where it does not fit."""
         mels = self.patch_shape[1]
         check_state(state, {"mean": np.zeros(mels), "precision": np.zeros((mels, mels))})
-        self._mean, self._precision = np.asarray(state["mean"]), np.asarray(state["precision"])
+        self._mean, self._precision = np.array(state["mean"]), np.array(state["precision"])

@@ -13,12 +13,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from acoustic_ad.detectors.base import FloatArray, IntArray, Options, PatchSource, Progress, ProgressCallback, Training
+from acoustic_ad.errors import TrainingError
 
 SCORING_BATCH = 4096
 
 
 class TrainingOptions(Options):
-    """How a network learns. Steps, not epochs, bound the work: a machine with 20 clips needs as many as one with 200."""
+    """How a network learns. Steps, not epochs, bound the work: 20 clips need as many as 200."""
 
     steps: int = Field(1500, ge=1)
     batch_size: int = Field(512, ge=2)
@@ -68,6 +69,7 @@ def minimise(
     """Train `network` in place by Adam with a cosine decay, and leave the weights of the best held-out loss in it.
 
     `loss_of(batch)` is the training loss of a batch [n, frames, mels]. Without `held_out_loss` all steps are taken.
+    Raises TrainingError where the loss is no longer finite.
     """
     last = options.steps if steps is None else steps
     optimiser = torch.optim.Adam(network.parameters(), lr=options.learning_rate)
@@ -83,6 +85,8 @@ def minimise(
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            raise TrainingError(f"training diverged at step {step} (loss {losses[-1]}): lower detector.learning_rate")
         if step % options.check_every_steps and step != last:
             continue
         current = math.nan if held_out_loss is None else best.check(step, held_out_loss)

@@ -56,6 +56,7 @@ class Evaluation:
     recipes: list[str]
     seeds: list[int]
     failures: list[dict[str, str]] = field(default_factory=list)
+    judged: list[Judged] = field(default_factory=list)
 
     @property
     def evaluated(self) -> list[MachineResult]:
@@ -104,7 +105,11 @@ def evaluate(
     ]
     infos = [registry.info(machine) for machine, found in judged.items() if found]
     return Evaluation(
-        results, sorted({info.recipe.name for info in infos}), sorted({info.recipe.seed for info in infos}), failures
+        results,
+        sorted({info.recipe.name for info in infos}),
+        sorted({info.recipe.seed for info in infos}),
+        failures,
+        [one for found in judged.values() for one in found],
     )
 
 

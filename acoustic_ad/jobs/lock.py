@@ -48,12 +48,14 @@ def hold_lock(path_or_url: str | Path) -> Iterator[None]:
 
 
 def _acquire(lock: filelock.BaseFileLock, path: Path, holder_path: Path) -> None:
-    name = one_line(str(path))
+    name, folder = one_line(str(path)), one_line(str(path.parent))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that there is no flock: said below, as an error
             lock.acquire()
     except filelock.Timeout:
+        if not Path(lock.lock_file).exists():  # nobody holds it: the folder takes no new files
+            raise StoreError(f"{name} cannot be locked: the folder {folder} must be writable") from None
         raise LockedError(
             f"{name} is held by {_holder(holder_path)}: let it finish, or end it, then run again"
         ) from None
@@ -62,7 +64,6 @@ def _acquire(lock: filelock.BaseFileLock, path: Path, holder_path: Path) -> None
     except OSError as error:
         if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
             raise _no_locks(name) from error
-        folder = one_line(str(path.parent))
         why = error.strerror or "no lock can be made"
         raise StoreError(f"{name} cannot be locked: {why}: the folder {folder} must be writable") from error
     if isinstance(lock, filelock.SoftFileLock):

@@ -16,6 +16,8 @@ from typing import Any, Final, Literal, cast
 
 import sqlalchemy as sa
 
+from acoustic_ad.sound.clip import printable_text
+
 Status = Literal["scored", "failed", "off", "sensor_fault"]
 STATUSES: Final = ("scored", "failed", "off", "sensor_fault")
 
@@ -238,20 +240,25 @@ _encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
 
 
 def json_text(value: object) -> str:
-    """`value` as JSON; NaN and infinities, which JSON does not have, become null."""
+    """`value` as JSON that every reader takes: NaN and infinities become null, undecodable bytes printable."""
     try:
-        return _encode(value)
-    except ValueError:
-        return _encode(_without_nan(value))
+        text = _encode(value)
+        if text.isascii() or printable_text(text) == text:
+            return text
+    except ValueError:  # not finite
+        pass
+    return _encode(_presentable(value))
 
 
-def _without_nan(value: object) -> object:
+def _presentable(value: object) -> object:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return printable_text(value)
     if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {printable_text(str(key)): _presentable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
+        return [_presentable(item) for item in value]
     return value
 
 

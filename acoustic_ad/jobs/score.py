@@ -64,9 +64,7 @@ class ScoreReport:
         return 3 if self.failures else 0
 
 
-def score(
-    options: ScoreOptions, on_progress: Callable[[int, int], None] = lambda done, total: None
-) -> ScoreReport:
+def score(options: ScoreOptions, on_progress: Callable[[int, int], None] = lambda done, total: None) -> ScoreReport:
     """Score what is new in the folder, store it, and bring the machines' health up to date.
 
     Raises ManifestError (nothing there), BundleError (no usable model at all), StoreError, LockedError.

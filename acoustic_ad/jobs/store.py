@@ -131,7 +131,7 @@ class Store:
         if model is not None:
             query = query.where(clip_scores.c.model == model)
         with self.reading() as connection:
-            return dict(connection.execute(query).tuples().all())
+            return {row.sha256: row.clip_id for row in connection.execute(query)}
 
     def commit(self, run_id: int, root: str | Path, rows: Sequence[ClipRow], facts: Sequence[FileFact]) -> int:
         """Store one batch: outcomes and ledger in one transaction. Returns how many rows that are not failed are new.

@@ -10,14 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pebble import ProcessFuture
-
 from acoustic_ad.errors import AcousticADError, ClipError, ManifestError
 from acoustic_ad.jobs.clip_work import FloatArray, read_log_mel
 from acoustic_ad.jobs.lock import hold_lock
 from acoustic_ad.jobs.tasks import ReadTask, Unscored
 from acoustic_ad.jobs.train_work import MachineClips, MachineTask, Trained, train_machines
-from acoustic_ad.jobs.workers import ProgressPipe, Workers, deadline_s, outcome, progress_pipe, worker_pool
+from acoustic_ad.jobs.workers import Future, ProgressPipe, Workers, deadline_s, outcome, progress_pipe, worker_pool
 from acoustic_ad.models.fitting import FEWEST_CLIPS
 from acoustic_ad.recipe import Recipe
 from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest
@@ -83,9 +81,13 @@ def train(options: TrainOptions, listen: Listener = lambda news: None) -> TrainR
     _refuse_findings(manifest, options, listen)
     options.models.mkdir(parents=True, exist_ok=True)
     report = TrainReport(manifest.description)
-    with hold_lock(options.models / ".train"), _listening(listen) as pipe:
-        with worker_pool(options.workers, progress=pipe) as workers:
-            _train_groups(options, _groups(chosen, options.recipe), workers, report, listen)
+    groups = _groups(chosen, options.recipe)
+    with (
+        hold_lock(options.models / ".train"),
+        _listening(listen) as pipe,
+        worker_pool(options.workers, progress=pipe) as workers,
+    ):
+        _train_groups(options, groups, workers, report, listen)
     report.trained.sort(key=lambda trained: trained.machine)
     return report
 
@@ -142,7 +144,7 @@ def _train_groups(
     listen: Listener,
 ) -> None:
     """Read a group's clips while earlier groups are learnt, so that only a few groups are in memory at a time."""
-    running: list[tuple[MachineTask, ProcessFuture]] = []
+    running: list[tuple[MachineTask, Future]] = []
     total = sum(len(clips) for machines in groups.values() for clips in machines.values())
     done = 0
     for name, machines in groups.items():
@@ -170,7 +172,8 @@ def _read(options: TrainOptions, machine: str, clips: list[Clip], workers: Worke
     left_out = [_left_out(clip.clip_id, *clip.problem) for clip in clips if clip.problem]
     readable = {clip.clip_id: clip for clip in clips if not clip.problem}
     tasks = [
-        (ReadTask(clip.clip_id, clip.path, options.recipe), clip_deadline(clip, options.clip_timeout_s)) for clip in readable.values()
+        (ReadTask(clip.clip_id, clip.path, options.recipe), clip_deadline(clip, options.clip_timeout_s))
+        for clip in readable.values()
     ]
     learnt: dict[str, FloatArray] = {}
     for task, result in workers.map(read_log_mel, tasks):
@@ -192,7 +195,7 @@ def _read(options: TrainOptions, machine: str, clips: list[Clip], workers: Worke
     )
 
 
-def _collect(task: MachineTask, future: ProcessFuture, report: TrainReport) -> None:
+def _collect(task: MachineTask, future: Future, report: TrainReport) -> None:
     names = [clips.machine for clips in task.machines]
     try:
         result = outcome(future)

@@ -102,7 +102,9 @@ def _fitted(task: MachineTask) -> list[MachineModel]:
     def report(progress: Progress) -> None:
         tell_progress((task.name, progress))
 
-    log_mels, sessions, parts = [], [], []
+    log_mels: list[FloatArray] = []
+    sessions: list[Hashable] = []
+    parts: list[slice] = []
     for clips in task.machines:
         checked = checked_log_mels(task.recipe, clips.log_mels)
         groups = session_or_block(len(checked), clips.sessions, task.recipe.training.folds)

@@ -11,12 +11,13 @@ from concurrent.futures import TimeoutError
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from pebble import ProcessExpired, ProcessFuture, ProcessPool
+from pebble import ProcessExpired, ProcessPool
 
 from acoustic_ad.errors import ClipError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Future = Any  # pebble's ProcessFuture, which has no typed result
 ProgressPipe = Any  # multiprocessing's SimpleQueue, which has no public generic type
 
 # Loaded once, before any worker is forked: they bring torch and scikit-learn with them.
@@ -46,7 +47,7 @@ class Workers:
         self.count = count
         self._pool = ProcessPool(count, initializer=_start_worker, initargs=(progress,), context=context)
 
-    def submit(self, function: Callable[[Task], Result], task: Task, deadline: float | None = None) -> ProcessFuture:
+    def submit(self, function: Callable[[Task], Result], task: Task, deadline: float | None = None) -> Future:
         """Start `function(task)` in a worker that is killed when it takes longer than `deadline` seconds."""
         return self._pool.schedule(function, args=[task], timeout=deadline)
 
@@ -58,7 +59,7 @@ class Workers:
         The result is a ClipError `decode_timeout`, `worker_died` or `out_of_memory` where the worker had to be killed,
         died or ran out of memory. Any other exception of the function is raised here: it is a bug.
         """
-        waiting: deque[tuple[Task, ProcessFuture]] = deque()
+        waiting: deque[tuple[Task, Future]] = deque()
         for task, deadline in tasks:
             waiting.append((task, self.submit(function, task, deadline)))
             if len(waiting) >= IN_FLIGHT * self.count or waiting[0][1].done():
@@ -70,12 +71,12 @@ class Workers:
 
     def close(self) -> None:
         """Wait for the workers to end."""
-        self._pool.close()
+        self._pool.close()  # type: ignore[no-untyped-call]
         self._pool.join()
 
     def kill(self) -> None:
         """End the workers now, whatever they do."""
-        self._pool.stop()
+        self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join(timeout=5)
 
 
@@ -102,7 +103,7 @@ def tell_progress(news: Any) -> None:
         _progress.put(news)
 
 
-def outcome(future: ProcessFuture) -> Any:
+def outcome(future: Future) -> Any:
     """What became of a task: its result, or a ClipError where the worker was killed, died or ran out of memory."""
     try:
         return future.result()

@@ -49,6 +49,7 @@ __all__ = ["BundleInfo", "TrainingDetails", "read_bundle", "read_info", "write_b
 
 # What building a model out of parts that contradict one another can raise, besides our own errors.
 MISFITS: Final = (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, AttributeError, MemoryError)
+LONGEST_REASON: Final = 500  # characters: it becomes one line of a log
 
 
 def write_bundle(folder: Path, machine: str, version: str, model: MachineModel, details: TrainingDetails) -> BundleInfo:
@@ -80,7 +81,7 @@ def write_bundle(folder: Path, machine: str, version: str, model: MachineModel, 
     except OSError as error:
         raise BundleError(f"{bundle} cannot be written: {error.strerror or error}") from error
     except BundleError as error:
-        raise BundleError(f"{bundle} was not written: {error}") from error
+        raise BundleError(f"{bundle} was not written: {_in_short(error)}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return info
@@ -95,7 +96,7 @@ def read_info(path: Path) -> BundleInfo:
         info, _ = _read_files(path)
         return _in_its_place(path, info)
     except BundleError as error:
-        raise BundleError(f"{path} was refused: {error}") from error
+        raise BundleError(f"{path} was refused: {_in_short(error)}") from error
 
 
 def read_bundle(path: Path) -> tuple[MachineModel, BundleInfo]:
@@ -107,7 +108,7 @@ def read_bundle(path: Path) -> tuple[MachineModel, BundleInfo]:
         info, weights = _read_files(path)
         return _build(_in_its_place(path, info), unpack_arrays(weights)), info
     except BundleError as error:
-        raise BundleError(f"{path} was refused: {error}") from error
+        raise BundleError(f"{path} was refused: {_in_short(error)}") from error
 
 
 def _in_its_place(path: Path, info: BundleInfo) -> BundleInfo:
@@ -142,6 +143,12 @@ def _check_folder(path: Path) -> None:
         raise BundleError(f"missing: {', '.join(missing)}")
     if extra := sorted(entries - wanted):
         raise BundleError(f"files that do not belong to a bundle: {', '.join(map(ascii, extra[:3]))}")
+
+
+def _in_short(error: BundleError) -> str:
+    """One line of bounded length, whatever the bundle holds."""
+    line = " ".join(str(error).split())
+    return line if len(line) <= LONGEST_REASON else line[:LONGEST_REASON] + "..."
 
 
 def _facts_of(weights: bytes) -> FileFacts:

@@ -40,16 +40,18 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     except OSError as error:
         why = "is a symbolic link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
         raise BundleError(f"{path.name} {why}") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             raise BundleError(f"{path.name} is not a regular file")
         if facts.st_size > most_bytes:
             raise BundleError(f"{path.name} has {facts.st_size} bytes; at most {most_bytes} are read")
-        try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(facts.st_size + 1)
-        except OSError as error:
-            raise BundleError(f"{path.name} cannot be read: {error.strerror}") from error
+    except OSError as error:
+        raise BundleError(f"{path.name} cannot be read: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
     if len(content) != facts.st_size:
         raise BundleError(f"{path.name} changed while it was read: {facts.st_size} bytes, then {len(content)}")
     return content

@@ -158,9 +158,7 @@ class TrainingDetails:
     extra: Mapping[str, Any] = field(default_factory=dict)  # JSON
 
 
-def describe(
-    machine: str, version: str, model: MachineModel, details: TrainingDetails, weights: FileFacts
-) -> bytes:
+def describe(machine: str, version: str, model: MachineModel, details: TrainingDetails, weights: FileFacts) -> bytes:
     """The bundle.json of a fitted model, checked.
 
     Raises NotFittedError, or BundleError where a name or a number cannot be kept.

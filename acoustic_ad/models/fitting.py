@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from acoustic_ad.detectors.base import Detector, ProgressCallback, Training, detector_class
 from acoustic_ad.errors import TrainingError
-from acoustic_ad.models.evidence import BandNormaliser, FloatArray, ClipReader, prepared
+from acoustic_ad.models.evidence import BandNormaliser, ClipReader, FloatArray, prepared
 from acoustic_ad.recipe import Recipe
-from acoustic_ad.scores.calibration import IntArray, fold_of
-from acoustic_ad.scores.clip_score import ClipEvidence
+from acoustic_ad.scores.calibration import fold_of
+from acoustic_ad.scores.clip_score import ClipEvidence, IntArray
 from acoustic_ad.sound.features import PatchSet
 
 FEWEST_CLIPS = 10
-# Held-out clips may have this much more error than learnt ones before the network counts as having learnt them by heart.
+FEWEST_TO_JUDGE_BY = 5  # clips outside the largest session
+# Held-out clips may have this much more error than learnt ones before these count as learnt by heart.
 TOLERATED_OPTIMISM = 1.1
 
 
@@ -27,7 +29,7 @@ class FittedDetector:
     normaliser: BandNormaliser
     detector: Detector
     evidence: Sequence[ClipEvidence]  # one per clip, by a detector that had not learnt the clip, or as good as that
-    training: Training = Training()
+    training: Training = field(default_factory=Training)
     cross_fitted: bool = False
 
 
@@ -48,12 +50,15 @@ def checked_log_mels(recipe: Recipe, log_mels: Sequence[FloatArray]) -> list[Flo
 
 
 def session_or_block(count: int, sessions: Sequence[Hashable] | None, folds: int) -> list[Hashable]:
-    """The session of each of `count` clips; where unknown, runs of neighbouring clips stand in for recordings."""
+    """The session of each of `count` clips; where unknown, runs of neighbouring clips stand in for recordings.
+
+    So they do where all clips, or all but a handful, are of one session: a handful cannot judge the others.
+    """
     if sessions is None:
         return [number * folds // count for number in range(count)]
     if len(sessions) != count:
         raise TrainingError(f"{len(sessions)} sessions for {count} clips")
-    if len(set(sessions)) < 2:
+    if count - max(Counter(sessions).values()) < FEWEST_TO_JUDGE_BY:
         return session_or_block(count, None, folds)
     return list(sessions)
 

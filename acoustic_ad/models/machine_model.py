@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from acoustic_ad.detectors.base import ProgressCallback, detector_class
 from acoustic_ad.errors import BundleError, ClipError, NotFittedError
-from acoustic_ad.models.evidence import BandNormaliser, FloatArray, ClipReader
+from acoustic_ad.models.evidence import BandNormaliser, ClipReader, FloatArray
 from acoustic_ad.models.fitting import FittedDetector, checked_log_mels, fit_detector, session_or_block
 from acoustic_ad.recipe import Recipe
 from acoustic_ad.scores.calibration import Calibration, cross_fitted_scores, fold_of
@@ -21,13 +21,14 @@ Array = npt.NDArray[np.float64]
 # A band whose residual hardly moves over the normal clips is not allowed to look infinitely unusual.
 SMALLEST_BAND_DEVIATION = 0.02
 NORMAL_LIMIT_P = 0.05
+MOST_CLIP_LEVELS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class ClipScore:
     """The verdict on one clip."""
 
-    score: float  # higher = more anomalous; 1 is the median of the machine's normal clips
+    score: float  # higher = more anomalous; its scale is the clip scorer's
     p_value: float  # share of normal clips that score as high, within 1/(n+1)..1
     bands: Array  # [mels], clip-mean level against the machine's normal, dB, signed
     band_z: Array  # [mels], clip-mean residual in standard deviations of normal clips, signed
@@ -47,7 +48,7 @@ class MachineModel:
         self._scorer: ClipScorer = make_scorer(
             recipe.scorer.kind, statistics=recipe.scorer.statistics, gwrp_r=recipe.scorer.gwrp_r
         )
-        # the median raw score of normal clips [1], and [mels] each: what the clip-mean level and residual of normal clips look like
+        # [mels] each: what the clip-mean level and residual of normal clips look like
         self._normal: dict[str, Array] = {}
 
     def fit(
@@ -75,13 +76,11 @@ class MachineModel:
         """
         self.detector = detector
         fold = fold_of(sessions, self.recipe.training.folds)
-        raw = cross_fitted_scores(self._scorer, detector.evidence, fold)
-        unit = max(float(np.median(raw)), float(np.finfo(np.float64).tiny)) if (raw > 0).any() else 1.0
-        self.calibration = Calibration.of(raw / unit, len(set(sessions)))
+        scores = cross_fitted_scores(self._scorer, detector.evidence, fold)
+        self.calibration = Calibration.of(scores, len(set(sessions)))
         residuals = np.stack([clip.residual_mean for clip in detector.evidence])
         levels = np.stack([log_mel.mean(axis=0, dtype=np.float64) for log_mel in log_mels])
         self._normal = {
-            "unit": np.array([unit]),
             "level_db": levels.mean(axis=0),
             "clip_levels_db": levels.mean(axis=1),
             "residual_mean": residuals.mean(axis=0),
@@ -110,7 +109,7 @@ class MachineModel:
                 raise ClipError("bad_header", f"log-mel of shape {block.shape}; the model has {self.n_mels} mels")
             reader.add(block)
         clip, level = reader.finish()
-        score = self._scorer.score(clip) / float(self._normal["unit"][0])
+        score = self._scorer.score(clip)
         z = (clip.residual_mean - self._normal["residual_mean"]) / self._normal["residual_deviation"]
         return ClipScore(
             score, self.calibration.p_value(score), level - self._normal["level_db"], z, float(level.mean())
@@ -143,7 +142,9 @@ class MachineModel:
         return {f"{part}.{name}": value for part, arrays in parts.items() for name, value in arrays.items()}
 
     @classmethod
-    def from_state(cls, recipe: Recipe, state: Mapping[str, npt.NDArray[Any]], calibration: Calibration) -> MachineModel:
+    def from_state(
+        cls, recipe: Recipe, state: Mapping[str, npt.NDArray[Any]], calibration: Calibration
+    ) -> MachineModel:
         """The model whose arrays `state` holds; raises BundleError where names, shapes or finiteness do not fit."""
         parts: dict[str, dict[str, npt.NDArray[Any]]] = {}
         for name, value in state.items():
@@ -180,14 +181,14 @@ class MachineModel:
 
 
 def _checked_normal(arrays: Mapping[str, npt.NDArray[Any]], mels: int) -> dict[str, Array]:
-    wanted = {"unit", "level_db", "clip_levels_db", "residual_mean", "residual_deviation"}
+    wanted = {"level_db", "clip_levels_db", "residual_mean", "residual_deviation"}
     if set(arrays) != wanted:
         raise BundleError(f"the model's normal needs {sorted(wanted)}, the bundle has {sorted(arrays)}")
-    for name in wanted - {"clip_levels_db", "unit"}:
+    for name in wanted - {"clip_levels_db"}:
         if arrays[name].shape != (mels,):
             raise BundleError(f"normal.{name} is {list(arrays[name].shape)}; the model has {mels} mels")
-    if arrays["unit"].shape != (1,) or not arrays["unit"][0] > 0:
-        raise BundleError("normal.unit must be one positive number")
+    if arrays["clip_levels_db"].ndim != 1 or not 1 <= len(arrays["clip_levels_db"]) <= MOST_CLIP_LEVELS:
+        raise BundleError(f"normal.clip_levels_db has the shape {list(arrays['clip_levels_db'].shape)}")
     if not (arrays["residual_deviation"] > 0).all():
         raise BundleError("normal.residual_deviation must be positive")
     return {name: np.asarray(value, np.float64) for name, value in arrays.items()}

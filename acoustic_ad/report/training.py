@@ -32,8 +32,9 @@ def training_table(report: TrainReport) -> str:
     columns = ("machine", "version", "clips", "left out", "took", "calibration")
     lines = [text_table(columns, rows, right=("clips", "left out", "took"))]
     for machine, left_out in _left_out(report):
-        for clip in left_out:
-            lines.append(f"left out of {machine}: {one_line(clip['clip_id'])}: {clip['code']}: {clip['reason']}")
+        lines += [
+            f"left out of {machine}: {one_line(clip['clip_id'])}: {clip['code']}: {clip['reason']}" for clip in left_out
+        ]
     return "\n".join(lines)
 
 

@@ -73,7 +73,7 @@ def fold_of(groups: Sequence[Hashable], folds: int) -> IntArray:
     Each group goes to the fold with the fewest clips so far, so that folds are about equal.
     """
     order = list(dict.fromkeys(groups))
-    size = {group: 0 for group in order}
+    size = dict.fromkeys(order, 0)
     for group in groups:
         size[group] += 1
     filled = np.zeros(min(folds, len(order)), np.int64)
@@ -89,7 +89,7 @@ def cross_fitted_scores(scorer: ClipScorer, clips: Sequence[ClipEvidence], fold:
     scores = np.empty(len(clips))
     for number in np.unique(fold):
         scorer.fit([clip for clip, at in zip(clips, fold, strict=True) if at != number], fold[fold != number])
-        for index in np.flatnonzero(fold == number):
+        for index in np.flatnonzero(fold == number).tolist():
             scores[index] = scorer.score(clips[index])
     scorer.fit(clips, fold)
     return scores

@@ -100,10 +100,11 @@ class Paper:
 
 
 class ResidualMahalanobis:
-    """Mahalanobis distance of the clip's residual statistics to those of normal clips, with a shrunk covariance.
+    """Mahalanobis distance of the clip's residual statistics to those of normal clips, with shrunk covariances.
 
     `statistics` names what is compared, per band: the `mean` residual, its `spread` over time, and the `spectrum`, the
-    clip-mean log-mel before the detector saw it. Each is scaled to unit variance over the normal clips first, so the shrinking pulls towards independent bands.
+    clip-mean log-mel before the detector saw it. Each has a covariance of its own and is scaled to unit variance first,
+    so that shrinking pulls towards independent bands; the distances are put on one scale and averaged as squares.
 
     How much to shrink: Ledoit & Wolf (2004) assume independent clips, and clips of one recording are not; ten of them
     look like ten observations and are hardly more than one. So the shrinkage is the one under which the clips of each
@@ -112,51 +113,87 @@ class ResidualMahalanobis:
     """
 
     def __init__(self, statistics: Sequence[Statistic] = ("mean",)) -> None:
-        self.statistics = tuple(statistics)
-        self._location: Array | None = None
-        self._whitening: Array | None = None
+        self.statistics = tuple(dict.fromkeys(statistics))
+        self._clouds: dict[Statistic, _Cloud] = {}
 
     def fit(self, clips: Sequence[ClipEvidence], fold: IntArray | None = None) -> None:
-        """Location and shrunk covariance of the statistics of normal clips."""
-        vectors = np.stack([self._vector(clip) for clip in clips])
-        spectrum = _Spectrum.of(vectors)
-        if fold is None or len(np.unique(fold)) < 2:
-            shrinkage = float(LedoitWolf().fit((vectors - spectrum.mean) / spectrum.deviation).shrinkage_)
-        else:
-            shrinkage = likeliest_shrinkage(vectors, fold)
-        self._location, self._whitening = spectrum.mean, spectrum.whitening(shrinkage)
+        """Location and shrunk covariance of each statistic of normal clips."""
+        self._clouds = {
+            name: _Cloud.of(np.stack([_vector(clip, name) for clip in clips]), fold) for name in self.statistics
+        }
 
     def score(self, clip: ClipEvidence) -> float:
-        """The distance, as root mean square over the statistics: about 1 for the clips it was fitted on."""
-        if self._location is None or self._whitening is None:
+        """The distance: a normal clip that was not among those it was fitted on is at 1 or a little more."""
+        if not self._clouds:
             raise NotFittedError("the clip scorer has learnt nothing yet: call fit or load_state first")
-        white = (self._vector(clip) - self._location) @ self._whitening
-        return float(np.sqrt(np.mean(np.square(white))))
+        squares = [cloud.distance(_vector(clip, name)) ** 2 for name, cloud in self._clouds.items()]
+        return float(np.sqrt(np.mean(squares)))
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Location [p] and whitening matrix [p, p], whose product with its transpose is the precision."""
-        if self._location is None or self._whitening is None:
+        """Per statistic its location [p] and whitening W [p, p]; W times its transpose is the precision."""
+        if not self._clouds:
             raise NotFittedError("the clip scorer has learnt nothing yet: there is nothing to keep")
-        return {"location": self._location, "whitening": self._whitening}
+        parts = {f"{name}.location": cloud.location for name, cloud in self._clouds.items()}
+        return parts | {f"{name}.whitening": cloud.whitening for name, cloud in self._clouds.items()}
 
     def load_state(self, state: State) -> None:
         """Take over a `state`; raises BundleError where it does not fit."""
-        if set(state) != {"location", "whitening"}:
-            raise BundleError(f"the clip scorer needs location and whitening, the bundle has {sorted(state)}")
-        location, whitening = np.asarray(state["location"]), np.asarray(state["whitening"])
-        if location.ndim != 1 or whitening.shape != (len(location), len(location)):
-            raise BundleError(f"scorer shapes do not fit: location {location.shape}, whitening {whitening.shape}")
-        if not (np.isfinite(location).all() and np.isfinite(whitening).all()):
-            raise BundleError("the clip scorer's arrays contain NaN or Inf")
-        self._location, self._whitening = location, whitening
+        wanted = {f"{name}.{part}" for name in self.statistics for part in ("location", "whitening")}
+        if set(state) != wanted:
+            raise BundleError(f"the clip scorer needs {sorted(wanted)}, the bundle has {sorted(state)}")
+        clouds: dict[Statistic, _Cloud] = {}
+        for name in self.statistics:
+            location, whitening = (np.asarray(state[f"{name}.{part}"]) for part in ("location", "whitening"))
+            if location.ndim != 1 or whitening.shape != (len(location), len(location)):
+                raise BundleError(f"scorer shapes do not fit: location {location.shape}, whitening {whitening.shape}")
+            if not (np.isfinite(location).all() and np.isfinite(whitening).all()):
+                raise BundleError("the clip scorer's arrays contain NaN or Inf")
+            clouds[name] = _Cloud(location, whitening)
+        self._clouds = clouds
 
-    def _vector(self, clip: ClipEvidence) -> Array:
-        parts = {"mean": clip.residual_mean, "spread": clip.residual_spread, "spectrum": clip.spectrum}
-        return np.concatenate([parts[statistic] for statistic in self.statistics])
+
+def _vector(clip: ClipEvidence, statistic: Statistic) -> Array:
+    return {"mean": clip.residual_mean, "spread": clip.residual_spread, "spectrum": clip.spectrum}[statistic]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cloud:
+    """Where one statistic of normal clips lies, and how it spreads."""
+
+    location: Array  # [p]
+    whitening: Array  # [p, p]
+
+    @classmethod
+    def of(cls, vectors: Array, fold: IntArray | None) -> _Cloud:
+        """Fitted to vectors [n, p]; with folds, scaled by the distances of clips whose fold was left out.
+
+        The unit is their lower quartile, not their median: with few recordings, those at the edge (the slowest, the
+        fastest) are extrapolated to when left out, and how far off they seem differs from machine to machine.
+        """
+        spectrum = _Spectrum.of(vectors)
+        if fold is None or len(np.unique(fold)) < 2:
+            # Two clips look like certainty to Ledoit and Wolf, and their covariance has no inverse.
+            ledoit_wolf = LedoitWolf().fit((vectors - spectrum.mean) / spectrum.deviation).shrinkage_
+            shrinkage = max(float(ledoit_wolf), float(SHRINKAGES[0]))
+            return cls(spectrum.mean, spectrum.whitening(shrinkage))
+        shrinkage = likeliest_shrinkage(vectors, fold)
+        left_out = []
+        for number in np.unique(fold):
+            rest = _Spectrum.of(vectors[fold != number])
+            cloud = cls(rest.mean, rest.whitening(shrinkage))
+            left_out += [cloud.distance(vector) for vector in vectors[fold == number]]
+        return cls(
+            spectrum.mean, spectrum.whitening(shrinkage) / max(float(np.quantile(left_out, UNIT_QUANTILE)), 1e-9)
+        )
+
+    def distance(self, vector: Array) -> float:
+        """Root mean square of the whitened deviation."""
+        return float(np.sqrt(np.mean(np.square((vector - self.location) @ self.whitening))))
 
 
 # Shrinkages to choose from: 0 would trust the sample covariance, 1 only its diagonal.
 SHRINKAGES = np.array([0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.18, 0.25, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95])
+UNIT_QUANTILE = 0.25
 # A statistic that hardly moves over the normal clips (in normalised units) may not claim an endless distance.
 SMALLEST_DEVIATION = 0.02
 

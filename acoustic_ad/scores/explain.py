@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +40,7 @@ def standouts(db: Array, z: Array, centres_hz: Array, most: int = 3) -> list[Sta
     outside = (np.abs(z) >= LIMIT_Z) & (np.abs(db) >= LIMIT_DB) & (np.sign(z) == np.sign(db))
     direction = np.where(outside, np.sign(z), 0.0)
     edges = np.flatnonzero(np.diff(direction, prepend=0.0, append=0.0))
-    for first, end in zip(edges[:-1], edges[1:], strict=True):
+    for first, end in pairwise(edges.tolist()):
         if direction[first] == 0.0:
             continue
         peak = first + int(np.abs(z[first:end]).argmax())

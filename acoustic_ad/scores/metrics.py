@@ -48,7 +48,9 @@ def separation(
     """
     y, s = _checked(labels, scores)
     low, high = bootstrap_interval(y, s, auc, sessions, seed=seed)
-    return Separation(auc(y, s), pauc(y, s), float(average_precision_score(y, s)), (low, high), *np.bincount(y).tolist())
+    return Separation(
+        auc(y, s), pauc(y, s), float(average_precision_score(y, s)), (low, high), *np.bincount(y).tolist()
+    )
 
 
 def auc(labels: Labels, scores: Scores) -> float:

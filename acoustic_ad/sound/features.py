@@ -24,7 +24,7 @@ POWER_FLOOR = 1e-10  # -100 dB: below the quantisation noise of 16-bit sound
 
 @dataclass(frozen=True, slots=True)
 class FeatureSpec:
-    """Everything that decides the value of a log-mel frame. All lengths are in samples at `sample_rate_hz`."""
+    """Everything that decides the value of a log-mel frame. Lengths in samples at `sample_rate_hz`; n_fft is even."""
 
     sample_rate_hz: int = 16_000
     n_fft: int = 1024
@@ -36,7 +36,9 @@ class FeatureSpec:
     @property
     def digest(self) -> str:
         """sha256 over the spec and the front-end's version: equal digests mean equal log-mels."""
-        text = json.dumps({"front_end": FRONT_END_VERSION, **asdict(self)}, sort_keys=True)
+        # 0 and 0.0 are one frequency, yet two texts.
+        edges = {"fmin_hz": float(self.fmin_hz), "fmax_hz": float(self.fmax_hz)}
+        text = json.dumps({"front_end": FRONT_END_VERSION, **asdict(self), **edges}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -107,8 +109,8 @@ class LogMel:
                 if len(buffer) <= half:
                     continue
                 buffer, started = np.concatenate([buffer[half:0:-1], buffer]), True
-            # Hold back what the mirrored end will need.
-            ready = (len(buffer) - half - 1 - self.spec.n_fft) // hop + 1
+            # Hold back what the mirrored end will need; where frames do not touch, the gap before the next one as well.
+            ready = (len(buffer) - half - 1 - max(self.spec.n_fft, hop)) // hop + 1
             if ready > 0:
                 yield self._frames(buffer[: (ready - 1) * hop + self.spec.n_fft])
                 buffer = buffer[ready * hop :]

@@ -121,7 +121,9 @@ def test_only_the_temporaries_of_dead_writers_are_cleared(tmp_path: Path) -> Non
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     folder = tmp_path / "m"
-    dead, alive, outdated = (folder / f".tmp-v0001-{pid}-{n * 8}" for n, pid in zip("abc", (child.pid, 1, 1), strict=True))
+    dead, alive, outdated = (
+        folder / f".tmp-v0001-{pid}-{n * 8}" for n, pid in zip("abc", (child.pid, 1, 1), strict=True)
+    )
     for path in (dead, alive, outdated):
         path.mkdir(parents=True)
         (path / "weights.safetensors").write_bytes(b"half")

@@ -144,7 +144,10 @@ def test_verify_names_what_is_refused(tmp_path: Path) -> None:
     registry.folder_of("c").rename(tmp_path / "renamed by hand")
     (tmp_path / "notes").mkdir()
     rows = registry.verify()
-    assert [(machine, version) for machine, version, reason in rows if reason is None] == [("a", "v0002"), ("b", "v0001")]
+    assert [(machine, version) for machine, version, reason in rows if reason is None] == [
+        ("a", "v0002"),
+        ("b", "v0001"),
+    ]
     refused = {(machine, version): reason or "" for machine, version, reason in rows if reason}
     assert "sha256" in refused["a", "v0001"] and "not valid JSON" in refused["b", "current"]
     assert "not the folder of any machine" in refused["renamed by hand", "v0001"] and len(refused) == 3
@@ -164,7 +167,7 @@ def test_a_new_promotion_mends_a_damaged_pointer(tmp_path: Path) -> None:
 class Fault:
     """Fails at the n-th of the calls that make a write durable or visible."""
 
-    CALLS = ("fsync", "rename", "replace", "mkdir")
+    CALLS = ("fsync", "rename", "replace")
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int, fail: Callable[[], Any]) -> None:
         self.count, self._at, self._fail = 0, at, fail
@@ -191,7 +194,7 @@ def _count_of_calls(tmp_path: Path) -> int:
         registry.save("m", fitted(0), DETAILS)
         fault = Fault(monkeypatch, -1, _disk_full)
         registry.save("m", fitted(1), DETAILS)
-    assert fault.count >= 9  # two files, three folders, a pointer and its folder, a rename, a replace
+    assert fault.count >= 9  # two files and three folders, a rename; a pointer, its replacement, its folder
     return fault.count
 
 
