@@ -8,8 +8,9 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import typer
@@ -19,8 +20,49 @@ from acoustic_ad.errors import AcousticADError
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+# Clearing up after an interrupt ends within this time; signals that come meanwhile change nothing.
+CLEARING_UP_S = 5.0
+# What the system says of an output that takes nothing more: full, broken, over quota, or closed from the start.
+OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT, errno.EBADF})
+
+
 class Terminated(BaseException):
     """SIGTERM arrived."""
+
+
+def run_program(program: Callable[[], Any]) -> None:
+    """Run the whole command line; help and usage errors, which no command prints, have the same manners."""
+    _settle_streams()
+    try:
+        program()
+    except OSError as error:
+        if error.errno not in OUTPUT_ERRORS:
+            raise
+        _silence_stdout()
+        complain(f"cannot write: {os.strerror(error.errno or errno.EIO)}")
+        sys.exit(1)
+
+
+def _settle_streams() -> None:
+    """Make the standard streams usable where the caller closed them, or where they cannot encode every name.
+
+    A closed one is opened again, because its number would else go to the next file that is opened: a database must not
+    receive what was meant for people.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            # Standard output is opened for reading: so the answer that nobody can get is an error.
+            os.open(os.devnull, os.O_WRONLY if number == 2 else os.O_RDONLY)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8")  # noqa: SIM115  # for as long as the program runs
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
 
 
 def command(function: Command) -> Command:
@@ -28,7 +70,11 @@ def command(function: Command) -> Command:
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        previous = signal.signal(signal.SIGTERM, _terminate)
+        _asked_to_end.clear()
+        previous = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+        for number, handler in previous:
+            if handler is not signal.SIG_IGN:  # as under nohup
+                signal.signal(number, _end)
         try:
             return function(*args, **kwargs)
         except AcousticADError as error:
@@ -41,23 +87,35 @@ def command(function: Command) -> Command:
             complain("terminated; what was finished is kept")
             raise typer.Exit(143) from None
         finally:
-            signal.signal(signal.SIGTERM, previous)
+            for number, handler in previous:
+                if not _asked_to_end:  # else the process ends now, and a second signal must not show a traceback
+                    signal.signal(number, handler)
 
     return run  # type: ignore[return-value]
 
 
-def _terminate(signum: int, frame: object) -> None:
-    raise Terminated
+_asked_to_end: list[float] = []  # when, by time.monotonic
+
+
+def _end(signum: int, frame: object) -> None:
+    """Ask the command to end. Who is impatient and asks again must not disturb its clearing up."""
+    now = time.monotonic()
+    if _asked_to_end and now - _asked_to_end[-1] < CLEARING_UP_S:
+        return
+    _asked_to_end.append(now)
+    raise Terminated if signum == signal.SIGTERM else KeyboardInterrupt
 
 
 def complain(message: str) -> None:
     """An error, on stderr."""
-    sys.stderr.write(f"acoustic-ad: {message}\n")
+    say(f"acoustic-ad: {message}")
 
 
 def say(message: str) -> None:
-    """A remark that is not the answer, on stderr."""
-    sys.stderr.write(f"{message}\n")
+    """A remark that is not the answer, on stderr. Where nobody can read it, the job goes on."""
+    with suppress(OSError):
+        sys.stderr.write(f"{message}\n")
+        sys.stderr.flush()
 
 
 def answer(text: str) -> None:
@@ -104,8 +162,6 @@ def progress_bar(shown: bool = True) -> Iterator[Callable[[str, int, int, str], 
                 from rich.markup import escape
 
                 bars[name] = progress.add_task(escape(name), total=total, remark="")
-            progress.update(bars[name], completed=done, total=total, remark=remark)
-            if done >= total and len(bars) > 1:
-                progress.update(bars[name], visible=False)
+            progress.update(bars[name], completed=done, total=total, remark=remark, visible=done < total)
 
         yield report
