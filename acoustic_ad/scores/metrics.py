@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 Labels = npt.NDArray[np.int64]
@@ -54,8 +55,13 @@ def separation(
 
 
 def auc(labels: Labels, scores: Scores) -> float:
-    """Area under the ROC curve: the chance that an anomaly scores above a normal clip (ties count half)."""
-    return float(roc_auc_score(labels, scores))
+    """Area under the ROC curve: the chance that an anomaly scores above a normal clip (ties count half).
+
+    By ranks (Mann & Whitney 1947), which equals `roc_auc_score` and suits a thousand bootstrap rounds a machine.
+    """
+    anomalies, normals = int((labels == 1).sum()), int((labels == 0).sum())
+    above = rankdata(scores)[labels == 1].sum() - anomalies * (anomalies + 1) / 2
+    return float(above / (anomalies * normals))
 
 
 def pauc(labels: Labels, scores: Scores) -> float:
