@@ -11,7 +11,7 @@ import typer
 from acoustic_ad import __version__
 from acoustic_ad.cli_manifest import manifest_app
 from acoustic_ad.cli_models import models_app
-from acoustic_ad.console import answer, answer_json, command, complain, progress_bar, say
+from acoustic_ad.console import answer, answer_json, command, complain_of_clips, progress_bar, run_program, say
 
 app = typer.Typer(
     name="acoustic-ad",
@@ -60,7 +60,7 @@ def train(
     machine: MachineName = None,
     promote: Annotated[bool, typer.Option(help="Make the new models current.")] = True,
     allow: Annotated[bool, typer.Option("--allow", help="Train in spite of findings in the manifest.")] = False,
-    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's seed.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Instead of the recipe's seed.")] = None,
     clip_timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
@@ -124,10 +124,15 @@ def score(
     from acoustic_ad.jobs.score import ScoreOptions
     from acoustic_ad.jobs.score import as_json as document
     from acoustic_ad.jobs.score import score as score_all
+    from acoustic_ad.jobs.score_report import EXIT_ON
     from acoustic_ad.report.tables import fleet_table, score_summary
+    from acoustic_ad.sound.clip import SPLITS
 
-    if exit_on not in (None, "warning", "alarm"):
-        raise UsageError(f"--exit-on {exit_on}: must be warning or alarm")
+    if exit_on is not None and exit_on not in EXIT_ON:
+        raise UsageError(f"--exit-on {exit_on}: must be {' or '.join(EXIT_ON)}")
+    for name in split or ():
+        if name not in SPLITS:
+            raise UsageError(f"--split {name}: must be one of {', '.join(SPLITS)}")
     options = ScoreOptions(
         folder,
         models,
@@ -142,20 +147,17 @@ def score(
         allow_empty,
         clip_timeout,
         settle,
+        exit_on,
     )
     with progress_bar() as bar:
         report = score_all(options, lambda done, total: bar("scoring", done, total, ""))
-    for failure in report.failures:
-        complain(f"{failure['clip_id']}: {failure['code']}: {failure['reason']}")
+    complain_of_clips(report.failures)
     if as_json:
         answer_json(document(report))
     else:
         say(report.description)
         answer(fleet_table(report.machines))
         say(score_summary(report.counts, report.ignored))
-    alarming = {"warning": {"warning", "alarm"}, "alarm": {"alarm"}}.get(exit_on or "", set())
-    if any(row.state in alarming for row in report.machines):
-        raise typer.Exit(4)
     raise typer.Exit(report.exit_code)
 
 
@@ -172,6 +174,7 @@ def evaluate(
 
     Uses the labelled clips of split test, or all labelled ones where no split is given. Sessions are resampled whole.
     """
+    from acoustic_ad.errors import ManifestError
     from acoustic_ad.jobs.evaluate import as_json as document
     from acoustic_ad.jobs.evaluate import evaluate as evaluate_all
     from acoustic_ad.report.tables import evaluation_table
@@ -184,13 +187,14 @@ def evaluate(
             clip_timeout_s=clip_timeout,
             on_progress=lambda done, total: bar("scoring", done, total, ""),
         )
-    for failure in found.failures:
-        complain(f"{failure['clip_id']}: {failure['code']}: {failure['reason']}")
+    complain_of_clips(found.failures)
     if as_json:
         answer_json(document(found))
     else:
         say(f"recipe {', '.join(found.recipes)}, seed {', '.join(map(str, found.seeds))}")
         answer(evaluation_table(document(found)))
+    if not found.evaluated:
+        raise ManifestError(f"{data}: no machine has scored clips of both labels, normal and anomaly (split test)")
 
 
 @app.command()
@@ -240,4 +244,4 @@ def demo(
 
 def main() -> None:
     """The entry point of the `acoustic-ad` program."""
-    app()
+    run_program(app)

@@ -43,7 +43,6 @@ def check(data: Data, as_json: Json = False) -> None:
     Exit codes: 0 clean, 1 findings.
     """
     from acoustic_ad.report.tables import text_table
-    from acoustic_ad.sound.clip import one_line
     from acoustic_ad.sound.manifest import count_labels, read_manifest
     from acoustic_ad.sound.manifest_check import check_manifest
 
@@ -56,7 +55,7 @@ def check(data: Data, as_json: Json = False) -> None:
         answer_json({"recognised": manifest.description, "counts": counts, "findings": found})
     else:
         rows = [
-            [one_line(machine), split or "-", label, str(count)]
+            [machine, split or "-", label, str(count)]
             for machine, splits in counts.items()
             for split, labels in splits.items()
             for label, count in labels.items()

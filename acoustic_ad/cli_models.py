@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from acoustic_ad.console import answer, answer_json, command
+
+if TYPE_CHECKING:
+    from acoustic_ad.models.registry import Registry
 
 models_app = typer.Typer(help="The model store: list, show, promote, roll back, verify.", no_args_is_help=True)
 Models = Annotated[Path, typer.Option("--models", envvar="ACOUSTIC_AD_MODELS", help="Folder of the model bundles.")]
@@ -23,15 +26,23 @@ def list_models(models: Models = Path("models"), as_json: Json = False) -> None:
     from acoustic_ad.report.tables import text_table
 
     registry = Registry(models)
-    found = [
-        {"machine": name, "current": registry.current(name), "versions": registry.versions(name)}
-        for name in registry.machines()
-    ]
+    found = [_listed(registry, name) for name in registry.machines()]
     if as_json:
         answer_json({"machines": found})
-        return
-    rows = [[str(one["machine"]), str(one["current"] or "-"), ", ".join(one["versions"] or [])] for one in found]
-    answer(text_table(("machine", "current", "versions"), rows))
+    else:
+        rows = [[one["machine"], one["problem"] or one["current"] or "-", ", ".join(one["versions"])] for one in found]
+        answer(text_table(("machine", "current", "versions"), rows))
+
+
+def _listed(registry: Registry, machine: str) -> dict[str, Any]:
+    from acoustic_ad.errors import BundleError
+
+    current, problem = None, None
+    try:
+        current = registry.current(machine)
+    except BundleError as error:  # one damaged machine must not hide the others
+        problem = str(error)
+    return {"machine": machine, "current": current, "versions": registry.versions(machine), "problem": problem}
 
 
 @models_app.command("show")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
@@ -55,6 +55,7 @@ class Progress:
     steps: int
     loss: float  # mean training loss since the last report
     held_out_loss: float
+    losses: Mapping[str, float] = field(default_factory=dict)  # the parts of the training loss, by name; may be empty
 
 
 ProgressCallback = Callable[[Progress], None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -69,29 +69,49 @@ def minimise(
     """Train `network` in place by Adam with a cosine decay, and leave the weights of the best held-out loss in it.
 
     `loss_of(batch)` is the training loss of a batch [n, frames, mels]. Without `held_out_loss` all steps are taken.
+    """
+    optimiser = torch.optim.Adam(network.parameters(), lr=options.learning_rate)
+
+    def learn(batch: Tensor, step: int) -> Mapping[str, float]:
+        loss = loss_of(batch)
+        descend(optimiser, loss, options.learning_rate * decay(step, options))
+        return {"loss": loss.item()}
+
+    return train(network, learn, held_out_loss, patches, options, rng, steps=steps, progress=progress)
+
+
+def train(
+    network: nn.Module,
+    learn: Callable[[Tensor, int], Mapping[str, float]],
+    held_out_loss: Callable[[], float] | None,
+    patches: PatchSource,
+    options: TrainingOptions,
+    rng: np.random.Generator,
+    *,
+    steps: int | None = None,
+    progress: ProgressCallback | None = None,
+) -> Training:
+    """Call `learn` step by step until the held-out loss no longer falls, and leave the best weights in `network`.
+
+    `learn(batch, step)` takes step number `step` (from 1) on a batch [n, frames, mels] with whatever optimisers it has;
+    it returns "loss" and, where the loss has parts, those by name. Without `held_out_loss` all steps are taken.
     Raises TrainingError where the loss is no longer finite.
     """
     last = options.steps if steps is None else steps
-    optimiser = torch.optim.Adam(network.parameters(), lr=options.learning_rate)
     best = _Best(network)
     curve: list[Progress] = []
-    losses: list[float] = []
+    taken: list[Mapping[str, float]] = []
     network.train()
     for step, index in zip(range(1, last + 1), batches(rng, len(patches), options.batch_size), strict=False):
-        for group in optimiser.param_groups:
-            group["lr"] = options.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - 1) / options.steps))
-        loss = loss_of(to_tensor(patches[index]))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            raise TrainingError(f"training diverged at step {step} (loss {losses[-1]}): lower detector.learning_rate")
+        taken.append(learn(to_tensor(patches[index]), step))
+        if not math.isfinite(taken[-1]["loss"]):
+            raise TrainingError(f"training diverged at step {step}: lower detector.learning_rate")
         if step % options.check_every_steps and step != last:
             continue
         current = math.nan if held_out_loss is None else best.check(step, held_out_loss)
-        curve.append(Progress(step, last, float(np.mean(losses)), current))
-        losses.clear()
+        means = {name: float(np.mean([losses[name] for losses in taken])) for name in taken[0]}
+        curve.append(Progress(step, last, means.pop("loss"), current, means))
+        taken.clear()
         if progress is not None:
             progress(curve[-1])
         if best.checks_without_gain >= options.patience_checks:
@@ -100,6 +120,20 @@ def minimise(
         best.restore()
     network.eval()
     return Training(best.step if held_out_loss is not None else last, tuple(curve))
+
+
+def decay(step: int, options: TrainingOptions) -> float:
+    """The share of the learning rate that is left at a step (from 1): half a cosine, from 1 to 0."""
+    return 0.5 * (1.0 + math.cos(math.pi * (step - 1) / options.steps))
+
+
+def descend(optimiser: torch.optim.Optimizer, loss: Tensor, learning_rate: float) -> None:
+    """One step of the optimiser down the gradient of `loss`."""
+    for group in optimiser.param_groups:
+        group["lr"] = learning_rate
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
 
 
 class _Best:
@@ -127,11 +161,16 @@ class _Best:
         self._network.load_state_dict(self._weights)
 
 
-def mean_over(patches: PatchSource, value_of: Callable[[Tensor], Tensor], limit: int = 20_000) -> float:
+def mean_over(
+    patches: PatchSource,
+    value_of: Callable[[Tensor], Tensor],
+    limit: int = 20_000,
+    batch_size: int = SCORING_BATCH,
+) -> float:
     """Mean of a per-patch value [n] over at most `limit` patches, evenly spread over all."""
     index = np.linspace(0, len(patches) - 1, min(limit, len(patches))).astype(np.int64)
     total = 0.0
     with torch.inference_mode():
-        for part in np.array_split(index, len(index) // SCORING_BATCH + 1):
+        for part in np.array_split(index, len(index) // batch_size + 1):
             total += float(value_of(to_tensor(patches[part])).sum())
     return total / len(index)

@@ -25,8 +25,6 @@ from acoustic_ad.sound.sensor import SensorCheck
 FloatArray = npt.NDArray[np.float32]
 # Models kept in a worker at a time: clips come sorted by machine, so more would only take memory.
 MODELS_KEPT = 8
-# A file whose header leaves its length open is complete when nobody has written to it for this long.
-SETTLE_S = 60.0
 
 
 def feature_spec(recipe: Recipe) -> FeatureSpec:
@@ -117,7 +115,7 @@ class _Decoded:
 def _check_finished(task: ScoreTask) -> None:
     if FileStamp.of(task.path) != task.stamp:
         raise ClipError("changed", "the file changed while it was read")
-    if probe(task.path).open_ended and time.time() - task.stamp.mtime_ns / 1e9 < SETTLE_S:
+    if probe(task.path).open_ended and time.time() - task.stamp.mtime_ns / 1e9 < task.settle_s:
         raise ClipError("changed", "the header leaves the length open and the file is new: it may still be written")
 
 

@@ -45,6 +45,7 @@ class MachineResult:
     limit_p: float
     unscored: int
     recordings: int
+    counts: tuple[int, int]  # normal, anomalous clips that were scored
     reason: str = ""
 
 
@@ -82,23 +83,25 @@ def evaluate(
     registry = Registry(models)
     judged: dict[str, list[Judged]] = {clip.machine: [] for clip in clips}
     failures: list[dict[str, str]] = []
-    by_id = {clip.clip_id: clip for clip in clips}
+    clip_of: dict[ScoreTask, Clip] = {}
     tasks = []
     for clip in clips:
         try:
-            tasks.append((_task(clip, registry), clip_deadline(clip, clip_timeout_s)))
+            task = _task(clip, registry)
+            clip_of[task] = clip
+            tasks.append((task, clip_deadline(clip, clip_timeout_s)))
         except ClipError as error:
             failures.append({"clip_id": clip.clip_id, "code": error.code, "reason": error.reason})
-    if not tasks:
-        raise BundleError(f"none of the {len(clips)} labelled clips can be scored; first: {failures[0]}")
     with worker_pool(workers) as pool:
         for done, (task, result) in enumerate(pool.map(score_clip, tasks), start=1):
-            clip = by_id[task.clip_id]
+            clip = clip_of[task]
             if isinstance(result, Scored):
                 judged[clip.machine].append(Judged(clip, result))
             else:
                 failures.append({"clip_id": clip.clip_id, "code": result.code, "reason": result.reason})
             on_progress(done, len(tasks))
+    if len(failures) == len(clips) and {failure["code"] for failure in failures} <= {"no_model", "bad_model"}:
+        raise BundleError(f"no machine has a usable model; {failures[0]['clip_id']}: {failures[0]['reason']}")
     results = [
         _rate(machine, found, sum(clip.machine == machine for clip in clips), limit_p)
         for machine, found in sorted(judged.items())
@@ -123,9 +126,12 @@ def _labelled(manifest: Manifest) -> list[Clip]:
 def _task(clip: Clip, registry: Registry) -> ScoreTask:
     if clip.problem:
         raise ClipError(*clip.problem)
-    if registry.current(clip.machine) is None:
-        raise ClipError("no_model", f"no model for {clip.machine}")
-    return ScoreTask(clip.clip_id, clip.path, FileStamp.of(clip.path), registry.bundle_path(clip.machine))
+    try:
+        if registry.current(clip.machine) is None:
+            raise ClipError("no_model", f"no model for {clip.machine} in {registry.models}")
+        return ScoreTask(clip.clip_id, clip.path, FileStamp.of(clip.path), registry.bundle_path(clip.machine))
+    except BundleError as error:
+        raise ClipError("bad_model", str(error)) from error
 
 
 def _rate(machine: str, found: list[Judged], labelled: int, limit_p: float) -> MachineResult:
@@ -134,9 +140,10 @@ def _rate(machine: str, found: list[Judged], labelled: int, limit_p: float) -> M
     levels = np.array([judged.verdict.rms_db for judged in found])
     named = [judged.clip.session for judged in found]
     sessions = [session or judged.clip.clip_id for session, judged in zip(named, found, strict=True)]
-    result = MachineResult(machine, None, None, None, limit_p, labelled - len(found), len(set(sessions)))
-    if len(np.unique(labels)) < 2:
-        result.reason = f"{int((labels == 0).sum())} normal and {int(labels.sum())} anomalous clips scored: needs both"
+    counts = (int((labels == 0).sum()), int(labels.sum()))
+    result = MachineResult(machine, None, None, None, limit_p, labelled - len(found), len(set(sessions)), counts)
+    if 0 in counts:
+        result.reason = f"{counts[0]} normal and {counts[1]} anomalous clips scored: needs both"
         return result
     by_session = sessions if any(named) else None
     result.detector = separation(labels, scores, by_session)
@@ -150,7 +157,8 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
     machines = []
     for result in evaluation.machines:
         row: dict[str, Any] = {"machine": result.machine, "unscored": result.unscored, "recordings": result.recordings}
-        row |= {"auc": None, "pauc": None, "ap": None, "auc_ci": None, "n_normal": 0, "n_anomaly": 0}
+        row |= dict.fromkeys(("auc", "pauc", "ap", "auc_ci"))
+        row["n_normal"], row["n_anomaly"] = result.counts
         if result.detector:
             row |= asdict(result.detector)
         row["level_only"] = asdict(result.level_only) if result.level_only else None

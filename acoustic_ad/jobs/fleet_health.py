@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from acoustic_ad.errors import BundleError
 from acoustic_ad.health.policy import LIMIT_INDEX, Policy
 from acoustic_ad.health.timeline import ClipPoint, machine_health
-from acoustic_ad.jobs.schema import ClipRow, MachineRow
-from acoustic_ad.jobs.store import Store
+from acoustic_ad.jobs.schema import ClipRow, MachineRow, runs
+from acoustic_ad.jobs.store import Store, root_text
 
 
 def machine_rows(store: Store, models: Path, machines: Sequence[str]) -> list[MachineRow]:
     """The health of each machine, as its stored clips and its model's policy have it."""
     return [_machine_row(store, models, machine) for machine in machines]
+
+
+def was_cut_short(store: Store, root: Path) -> bool:
+    """Whether the last job on this folder ended before it had brought the machines' health up to date."""
+    last = sa.select(runs.c.ended_at).where(runs.c.root == root_text(root)).order_by(runs.c.id.desc()).limit(1)
+    with store.reading() as connection:
+        found = connection.execute(last).first()
+    return found is not None and found.ended_at is None
 
 
 def _machine_row(store: Store, models: Path, machine: str) -> MachineRow:

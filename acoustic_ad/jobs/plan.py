@@ -65,7 +65,8 @@ class Planner:
         self._digests: dict[str, dict[str, str]] = {}
         self._in_work: set[tuple[str, str]] = set()
         self.known = Known()
-        self.twins: list[Clip] = []  # the same bytes are in work under another name: look again when that is done
+        # The same bytes are in work under another name: look again when that is done. None: nobody waits any more.
+        self._twins: list[Clip] | None = []
 
     def plan(self, clips: list[Clip]) -> Iterator[Planned]:
         """The clips that need work, in their order."""
@@ -74,10 +75,11 @@ class Planner:
             if planned is not None:
                 yield planned
 
-    def forget_work(self) -> None:
-        """Before a second look at twins: what was in work is in the store now."""
-        self._in_work.clear()
+    def take_twins(self) -> list[Clip]:
+        """The clips that waited for a twin, when all that was in work is in the store: known now, or to be tried."""
+        twins, self._twins = self._twins or [], None
         self._digests.clear()
+        return twins
 
     def _look(self, clip: Clip) -> Planned | None:
         entry = self._ledger.get((clip.clip_id, clip.machine))
@@ -116,8 +118,8 @@ class Planner:
             self.known.already_scored += 1
             self.known.facts.append(fact)
             return None
-        if (clip.machine, digest) in self._in_work:
-            self.twins.append(clip)
+        if self._twins is not None and (clip.machine, digest) in self._in_work:
+            self._twins.append(clip)
             return None
         self._in_work.add((clip.machine, digest))
         if model.bundle is None:

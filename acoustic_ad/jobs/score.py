@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from acoustic_ad.errors import BundleError, ClipError, ManifestError
-from acoustic_ad.jobs.fleet_health import machine_rows
+from acoustic_ad.jobs.fleet_health import machine_rows, was_cut_short
 from acoustic_ad.jobs.lock import hold_lock
-from acoustic_ad.jobs.plan import Planned, Planner
-from acoustic_ad.jobs.schema import ClipRow, FileFact, MachineRow
+from acoustic_ad.jobs.plan import MODEL_CODES, Planned, Planner
+from acoustic_ad.jobs.schema import ClipRow, FileFact
+from acoustic_ad.jobs.score_report import ScoreReport, as_json, machine_json
 from acoustic_ad.jobs.store import Store
-from acoustic_ad.jobs.tasks import Scored, ScoreTask, Unscored
-from acoustic_ad.jobs.workers import Workers, deadline_s
+from acoustic_ad.jobs.tasks import Scored, ScoreTask, Unscored, score_clip
+from acoustic_ad.jobs.workers import LazyWorkers, deadline_s
 from acoustic_ad.report.rows import check_out_suffix, write_rows
+from acoustic_ad.sound.clip import one_line, printable_text
 from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest, recording_time
+
+__all__ = ["ScoreOptions", "ScoreReport", "as_json", "machine_json", "score"]
 
 # A batch is committed when it is this large or this old: a kill costs at most the work of one batch.
 BATCH_ROWS = 200
@@ -45,23 +48,7 @@ class ScoreOptions:
     allow_empty: bool = False
     clip_timeout_s: float | None = None
     settle_s: float = 60.0
-
-
-@dataclass(slots=True)
-class ScoreReport:
-    """What became of it."""
-
-    run_id: int
-    description: str
-    counts: dict[str, int]
-    failures: list[dict[str, str]] = field(default_factory=list)
-    machines: list[MachineRow] = field(default_factory=list)
-    ignored: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def exit_code(self) -> int:
-        """0, or 3 where clips failed in this run."""
-        return 3 if self.failures else 0
+    exit_on: str | None = None  # a key of EXIT_ON
 
 
 def score(options: ScoreOptions, on_progress: Callable[[int, int], None] = lambda done, total: None) -> ScoreReport:
@@ -97,7 +84,12 @@ class _Job:
 
     def __init__(self, options: ScoreOptions, manifest: Manifest, clips: list[Clip], store: Store) -> None:
         self.options, self.manifest, self.store = options, manifest, store
-        self.clips = sorted(clips, key=lambda clip: (clip.machine, clip.clip_id))
+        # A manifest may list a file twice: it is one clip all the same.
+        unique = {(clip.machine, clip.clip_id): clip for clip in reversed(clips)}
+        self.clips = [unique[key] for key in sorted(unique)]
+        self.ignored = dict(manifest.ignored)
+        if len(clips) > len(unique):
+            self.ignored["listed twice"] = len(clips) - len(unique)
         self.root = manifest.root
         self.planner = Planner(
             store, self.root, options.models, rescore=options.rescore, retry_failed=options.retry_failed
@@ -105,33 +97,47 @@ class _Job:
         self.outcomes: Counter[str] = Counter()
         self.failures: list[dict[str, str]] = []
         self.touched: set[str] = set()  # machines with new rows
+        self.without_model: set[str] = set()  # machines with clips that failed for want of a usable one
         self.new_clips: set[tuple[str, str]] = set()
+        self.catching_up = was_cut_short(store, self.root)
         self.run_id = store.begin_run(self.root, {"folder": str(options.folder), "models": str(options.models)})
-        self._rows: list[ClipRow] = []
-        self._facts: list[FileFact] = []
+        self._done: list[tuple[ClipRow, FileFact]] = []
         self._committed = time.monotonic()
 
     def run(self, on_progress: Callable[[int, int], None]) -> None:
         """Score, first what is new, then what turned out to be a copy of something that failed."""
-        done = 0
-        with _LazyWorkers(self.options.workers) as workers:
-            for clips in (self.clips, self.planner.twins):
-                for planned, result in self._results(clips, workers):
-                    self._take(planned, result)
-                    done += 1
-                    on_progress(done, len(self.clips))
+        try:
+            with LazyWorkers(self.options.workers) as workers:
+                self._work(self.clips, workers, on_progress)
+                self._work(self.planner.take_twins(), workers, on_progress)
+        except BaseException as error:
+            if not isinstance(error, Exception):  # interrupted: what is finished is kept
                 self.commit()
-                self.planner.forget_work()
-        self._facts += self.planner.known.facts
-        self.commit()
+            raise
+        if self.planner.known.facts:
+            self.store.commit(self.run_id, self.root, [], self.planner.known.facts)
+        self._update_machines()
         self._refuse_without_models()
-        self.store.upsert_machines(machine_rows(self.store, self.options.models, sorted(self.touched)))
+
+    def _work(self, clips: list[Clip], workers: LazyWorkers, on_progress: Callable[[int, int], None]) -> None:
+        known = self.planner.known
+        for planned, result in self._results(clips, workers):
+            self._take(planned, result)
+            done = sum(self.outcomes.values()) + known.already_scored + known.already_failed
+            on_progress(done, len(self.clips))
+        self.commit()
+
+    def _update_machines(self) -> None:
+        present = {clip.machine for clip in self.clips}
+        # A machine whose clips were all stored by a job that was then killed still has the health of before.
+        stale = present if self.catching_up else present - {row.machine for row in self.store.machines()}
+        self.store.upsert_machines(machine_rows(self.store, self.options.models, sorted(self.touched | stale)))
 
     def _results(
-        self, clips: list[Clip], workers: _LazyWorkers
+        self, clips: list[Clip], workers: LazyWorkers
     ) -> Iterator[tuple[Planned, Scored | Unscored | ClipError]]:
         """Each planned clip with what became of it, errors that need no worker included."""
-        planned: dict[str, Planned] = {}
+        planned: dict[ScoreTask, Planned] = {}
         ready: list[tuple[Planned, ClipError]] = []
 
         def tasks() -> Iterator[tuple[ScoreTask, float | None]]:
@@ -139,11 +145,12 @@ class _Job:
                 if plan.task is None:
                     ready.append((plan, plan.error or ClipError("unreadable", "")))
                     continue
-                planned[plan.task.clip_id] = plan
-                yield plan.task, deadline_s(plan.fact.size / BYTES_A_SECOND, self.options.clip_timeout_s)
+                task = replace(plan.task, settle_s=self.options.settle_s)
+                planned[task] = plan
+                yield task, deadline_s(plan.fact.size / BYTES_A_SECOND, self.options.clip_timeout_s)
 
-        for task, result in workers.score(tasks()):
-            yield planned.pop(task.clip_id), result
+        for task, result in workers.map(score_clip, tasks()):
+            yield planned.pop(task), result
             yield from ready
             ready.clear()
         yield from ready
@@ -155,13 +162,14 @@ class _Job:
         row = self._row(planned, result)
         self.outcomes[row.status] += 1
         if row.status == "failed":
-            reason = {"clip_id": row.clip_id, "code": row.reason or "", "reason": row.detail or ""}
-            self.failures.append(reason)
+            reason = printable_text(row.detail or "")
+            self.failures.append({"clip_id": row.clip_id, "code": row.reason or "", "reason": reason})
+            if row.reason in MODEL_CODES:
+                self.without_model.add(row.machine)
         self.touched.add(row.machine)
         self.new_clips.add((row.clip_id, row.machine))
-        self._rows.append(row)
-        self._facts.append(planned.fact)
-        if len(self._rows) >= BATCH_ROWS or time.monotonic() - self._committed > BATCH_S:
+        self._done.append((row, planned.fact))
+        if len(self._done) >= BATCH_ROWS or time.monotonic() - self._committed > BATCH_S:
             self.commit()
 
     def _is_recent(self, planned: Planned) -> bool:
@@ -204,22 +212,23 @@ class _Job:
 
     def commit(self) -> None:
         """Store what has been gathered: rows and ledger in one transaction."""
-        if self._rows or self._facts:
-            self.store.commit(self.run_id, self.root, self._rows, self._facts)
-        self._rows, self._facts = [], []
+        if self._done:
+            rows, facts = [row for row, _ in self._done], [fact for _, fact in self._done]
+            self.store.commit(self.run_id, self.root, rows, facts)
+        self._done = []
         self._committed = time.monotonic()
 
     def _refuse_without_models(self) -> None:
-        """With no model at all, or none that is not refused, the job has failed as a whole."""
-        codes = {failure["code"] for failure in self.failures}
-        if not codes <= {"no_model", "bad_model"} or len(self.failures) != sum(self.outcomes.values()):
-            return
-        if not codes or self.planner.known.already_scored or (codes == {"no_model"} and self._any_model()):
+        """With no model at all, or none for any machine of this folder that is not refused, the job has failed."""
+        codes = {failure["code"] for failure in self.failures} & set(MODEL_CODES)
+        nobody_has_one = "no_model" in codes and not self._any_model()
+        all_refused = "bad_model" in codes and self.without_model == {clip.machine for clip in self.clips}
+        if not nobody_has_one and not all_refused:
             return
         self.store.end_run(self.run_id, self.counts(), 1)
-        first = self.failures[0]
+        first = next(failure for failure in self.failures if failure["code"] in MODEL_CODES)
         raise BundleError(
-            f"none of the {len(self.clips)} clips has a usable model; {first['clip_id']}: {first['reason']}; "
+            f"no machine has a usable model; {one_line(first['clip_id'])}: {first['reason']}; "
             "train one with `acoustic-ad train`, or point --models at the right folder"
         )
 
@@ -254,71 +263,8 @@ class _Job:
             self.counts(),
             self.failures,
             [machine for machine in self.store.machines() if machine.machine in present],
-            dict(self.manifest.ignored),
+            self.ignored,
+            self.options.exit_on,
         )
         self.store.end_run(self.run_id, report.counts, report.exit_code)
         return report
-
-
-class _LazyWorkers:
-    """Workers that start with the first task: a run with nothing to do loads no model and no torch."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._workers: Workers | None = None
-
-    def score(
-        self, tasks: Iterable[tuple[ScoreTask, float | None]]
-    ) -> Iterator[tuple[ScoreTask, Scored | Unscored | ClipError]]:
-        """As `Workers.map` of `score_clip`."""
-        ahead = iter(tasks)
-        first = next(ahead, None)
-        if first is None:
-            return
-        from acoustic_ad.jobs.clip_work import score_clip
-
-        if self._workers is None:
-            self._workers = Workers(self._count)
-
-        def again() -> Iterator[tuple[ScoreTask, float | None]]:
-            yield first
-            yield from ahead
-
-        yield from self._workers.map(score_clip, again())
-
-    def __enter__(self) -> _LazyWorkers:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if self._workers is not None:
-            self._workers.close() if kind is None else self._workers.kill()
-
-
-def as_json(report: ScoreReport) -> dict[str, Any]:
-    """The document of `score --json`."""
-    return {
-        "run_id": report.run_id,
-        "recognised": report.description,
-        "clips": report.counts,
-        "ignored": report.ignored,
-        "failures": report.failures,
-        "machines": [machine_json(machine) for machine in report.machines],
-    }
-
-
-def machine_json(machine: MachineRow) -> dict[str, Any]:
-    """A machine's health as JSON."""
-    return {
-        "machine": machine.machine,
-        "state": machine.state,
-        "since": _iso(machine.since),
-        "index": machine.index,
-        "clips": machine.clips,
-        "last_clip_at": _iso(machine.last_clip_at),
-        "alarm": None,
-        "stands_out": (machine.facts or {}).get("stands_out"),
-    }
-
-
-def _iso(time: datetime | None) -> str | None:
-    return None if time is None else time.astimezone(UTC).isoformat().replace("+00:00", "Z")

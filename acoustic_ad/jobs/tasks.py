@@ -38,6 +38,7 @@ class ScoreTask:
     path: Path
     stamp: FileStamp  # when its content was hashed
     bundle: Path
+    settle_s: float = 0.0  # a file whose header leaves its length open is complete when left alone for this long
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,13 @@ class Unscored:
     code: str
     reason: str
     growing: bool = False
+
+
+def score_clip(task: ScoreTask) -> Scored | Unscored:
+    """What a worker does, see `clip_work.score_clip`: by this name, the parent need not load torch to ask for it."""
+    from acoustic_ad.jobs import clip_work
+
+    return clip_work.score_clip(task)
 
 
 @dataclass(frozen=True, slots=True)

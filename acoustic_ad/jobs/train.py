@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from acoustic_ad.errors import AcousticADError, ClipError, ManifestError
+from acoustic_ad.errors import AcousticADError, BundleError, ClipError, ManifestError
 from acoustic_ad.jobs.clip_work import FloatArray, read_log_mel
 from acoustic_ad.jobs.lock import hold_lock
 from acoustic_ad.jobs.tasks import ReadTask, Unscored
@@ -18,13 +18,18 @@ from acoustic_ad.jobs.train_work import MachineClips, MachineTask, Trained, trai
 from acoustic_ad.jobs.workers import Future, ProgressPipe, Workers, deadline_s, outcome, progress_pipe, worker_pool
 from acoustic_ad.models.fitting import FEWEST_CLIPS
 from acoustic_ad.recipe import Recipe
+from acoustic_ad.sound.clip import printable_text
 from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest
 from acoustic_ad.sound.manifest_check import REFUSED_BY_TRAIN, Finding, check_manifest
 
 # Assumed when a file's length is not known yet: bytes a second of 16 kHz, 16 bit, one channel, packed to a half.
 BYTES_A_SECOND = 16_000
+# Findings that spoil their own clip only: it is left out, as one that cannot be decoded.
+LEFT_OUT_BY_NAME = frozenset({"unreadable", "outside_root"})
 # Clips of split `calibration` take over from cross-fitting when there are at least this many.
 FEWEST_CALIBRATION = 10
+
+LOOK_AGAIN_S = 0.1  # for progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,7 @@ def train(options: TrainOptions, listen: Listener = lambda news: None) -> TrainR
     if not chosen:
         raise ManifestError(f"{options.data}: no normal recordings to learn from ({manifest.description})")
     _refuse_findings(manifest, options, listen)
-    options.models.mkdir(parents=True, exist_ok=True)
+    _make_folder(options.models)
     report = TrainReport(manifest.description)
     groups = _groups(chosen, options.recipe)
     with (
@@ -90,6 +95,15 @@ def train(options: TrainOptions, listen: Listener = lambda news: None) -> TrainR
         _train_groups(options, groups, workers, report, listen)
     report.trained.sort(key=lambda trained: trained.machine)
     return report
+
+
+def _make_folder(models: Path) -> None:
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BundleError(
+            f"{models}: the folder of the models cannot be made: {error.strerror or error}; pass another --models"
+        ) from error
 
 
 def training_clips(manifest: Manifest) -> dict[str, list[Clip]]:
@@ -113,7 +127,8 @@ def _refuse_findings(manifest: Manifest, options: TrainOptions, listen: Listener
     def hashing(done: int, total: int) -> None:
         listen(TrainNews("checking the manifest", done, total))
 
-    findings = [found for found in check_manifest(manifest, on_progress=hashing) if found.code in REFUSED_BY_TRAIN]
+    refused = REFUSED_BY_TRAIN - LEFT_OUT_BY_NAME
+    findings = [found for found in check_manifest(manifest, on_progress=hashing) if found.code in refused]
     if findings:
         raise ManifestError(_refusal(findings))
 
@@ -218,7 +233,7 @@ def clip_deadline(clip: Clip, clip_timeout_s: float | None) -> float:
 
 
 def _left_out(clip_id: str, code: str, reason: str) -> dict[str, str]:
-    return {"clip_id": clip_id, "code": code, "reason": reason}
+    return {"clip_id": clip_id, "code": code, "reason": printable_text(reason)}
 
 
 def _digest(clips: list[Clip]) -> str:
@@ -231,10 +246,15 @@ def _digest(clips: list[Clip]) -> str:
 def _listening(listen: Listener) -> Iterator[ProgressPipe]:
     """A pipe whose news, sent by workers, reach the listener while the block runs."""
     pipe = progress_pipe()
+    over = threading.Event()
 
     def pass_on() -> None:
-        while (news := pipe.get()) is not None:
-            name, progress = news
+        # No "end" is sent through the pipe: a worker that was killed while it wrote holds the pipe's lock for ever.
+        while not over.is_set() or not pipe.empty():
+            if pipe.empty():
+                over.wait(LOOK_AGAIN_S)
+                continue
+            name, progress = pipe.get()
             listen(TrainNews(name, progress.step, progress.steps, progress.loss, progress.held_out_loss))
 
     thread = threading.Thread(target=pass_on, daemon=True)
@@ -242,5 +262,5 @@ def _listening(listen: Listener) -> Iterator[ProgressPipe]:
     try:
         yield pipe
     finally:
-        pipe.put(None)
-        thread.join(timeout=5)
+        over.set()
+        thread.join(timeout=1)

@@ -121,6 +121,7 @@ def _fitted(task: MachineTask) -> list[MachineModel]:
             detector.evidence[part],
             detector.training,
             detector.cross_fitted,
+            detector.optimism,
         )
         model = MachineModel(task.recipe).calibrate(own, log_mels[part], sessions[part])
         if clips.calibration:

@@ -7,13 +7,14 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import TimeoutError
+from concurrent.futures import BrokenExecutor, TimeoutError
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
-from acoustic_ad.errors import ClipError
+from acoustic_ad.errors import AcousticADError, ClipError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -49,7 +50,10 @@ class Workers:
 
     def submit(self, function: Callable[[Task], Result], task: Task, deadline: float | None = None) -> Future:
         """Start `function(task)` in a worker that is killed when it takes longer than `deadline` seconds."""
-        return self._pool.schedule(function, args=[task], timeout=deadline)
+        try:
+            return self._pool.schedule(function, args=[task], timeout=deadline)
+        except RuntimeError as error:  # pebble's word for a pool that broke down
+            raise _broken() from error
 
     def map(
         self, function: Callable[[Task], Result], tasks: Iterable[tuple[Task, float | None]]
@@ -78,6 +82,33 @@ class Workers:
         """End the workers now, whatever they do."""
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join(timeout=5)
+
+
+class LazyWorkers:
+    """Workers that start with the first task: a run with nothing to do loads no model and no torch."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._workers: Workers | None = None
+
+    def map(
+        self, function: Callable[[Task], Result], tasks: Iterable[tuple[Task, float | None]]
+    ) -> Iterator[tuple[Task, Result | ClipError]]:
+        """As `Workers.map`."""
+        ahead = iter(tasks)
+        first = next(ahead, None)
+        if first is None:
+            return
+        if self._workers is None:
+            self._workers = Workers(self._count)
+        yield from self._workers.map(function, chain([first], ahead))
+
+    def __enter__(self) -> LazyWorkers:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if self._workers is not None:
+            self._workers.close() if kind is None else self._workers.kill()
 
 
 @contextmanager
@@ -113,6 +144,16 @@ def outcome(future: Future) -> Any:
         return ClipError("worker_died", f"exit code {error.exitcode}")
     except MemoryError:
         return ClipError("out_of_memory", "the worker ran out of memory")
+    except BrokenExecutor as error:
+        raise _broken() from error
+
+
+def _broken() -> AcousticADError:
+    """Pebble gives up when a worker dies that had nothing to do."""
+    return AcousticADError(
+        "the worker processes were killed from outside, or ran out of memory; what was finished is kept: run again, "
+        "with fewer --workers if memory is short"
+    )
 
 
 _progress: ProgressPipe | None = None

@@ -31,6 +31,16 @@ class FittedDetector:
     evidence: Sequence[ClipEvidence]  # one per clip, by a detector that had not learnt the clip, or as good as that
     training: Training = field(default_factory=Training)
     cross_fitted: bool = False
+    optimism: float = 1.0  # error on held-out clips over error on learnt ones
+
+    @property
+    def trust(self) -> float:
+        """What the detector's residual is worth beside the spectrum, within 0..1.
+
+        A network that learnt its clips by heart has twice the error on other normal clips; how much of a residual is
+        then fault and how much ignorance, it cannot tell. Squared, as the distances that are weighed with it.
+        """
+        return 1.0 / max(self.optimism, 1.0) ** 2
 
 
 def checked_log_mels(recipe: Recipe, log_mels: Sequence[FloatArray]) -> list[FloatArray]:
@@ -95,12 +105,15 @@ def fit_detector(
     rest = [np.flatnonzero(fold != number) for number in range(len(folds))]
     detector, training = fitted(rest[0], folds[0])
     judged = evidence(detector, np.arange(len(clips)))
-    if _error(judged, folds[0]) <= TOLERATED_OPTIMISM * _error(judged, rest[0]):
-        return FittedDetector(normaliser, detector, [judged[i] for i in range(len(clips))], training)
+    optimism = _error(judged, folds[0]) / max(_error(judged, rest[0]), 1e-12)
+    if optimism <= TOLERATED_OPTIMISM:
+        kept = [judged[i] for i in range(len(clips))]
+        return FittedDetector(normaliser, detector, kept, training, optimism=optimism)
     for learn, hold in zip(rest[1:], folds[1:], strict=True):
         judged |= evidence(fitted(learn, None, training.steps)[0], hold)
     detector, _ = fitted(np.arange(len(clips)), None, training.steps)
-    return FittedDetector(normaliser, detector, [judged[i] for i in range(len(clips))], training, cross_fitted=True)
+    kept = [judged[i] for i in range(len(clips))]
+    return FittedDetector(normaliser, detector, kept, training, cross_fitted=True, optimism=optimism)
 
 
 def _patches(recipe: Recipe, clips: list[FloatArray], indices: IntArray) -> PatchSet:
@@ -115,4 +128,8 @@ def _evidence(recipe: Recipe, detector: Detector, normaliser: BandNormaliser, lo
 
 
 def _error(judged: dict[int, ClipEvidence], indices: IntArray) -> float:
-    return float(np.mean([judged[int(i)].patch_scores.mean() for i in indices]))
+    """Mean squared residual of some clips; not the paper score, which may be negative and has no common scale."""
+    energies = [
+        np.mean(np.square(judged[int(i)].residual_mean) + np.square(judged[int(i)].residual_spread)) for i in indices
+    ]
+    return float(np.mean(energies))

@@ -14,7 +14,7 @@ from acoustic_ad.errors import BundleError, ClipError, NotFittedError
 from acoustic_ad.models.evidence import BandNormaliser, ClipReader, FloatArray
 from acoustic_ad.models.fitting import FittedDetector, checked_log_mels, fit_detector, session_or_block
 from acoustic_ad.recipe import Recipe
-from acoustic_ad.scores.calibration import Calibration, cross_fitted_scores, fold_of
+from acoustic_ad.scores.calibration import Calibration, fold_of
 from acoustic_ad.scores.clip_score import ClipScorer, make_scorer
 
 Array = npt.NDArray[np.float64]
@@ -76,7 +76,7 @@ class MachineModel:
         """
         self.detector = detector
         fold = fold_of(sessions, self.recipe.training.folds)
-        scores = cross_fitted_scores(self._scorer, detector.evidence, fold)
+        scores = self._scorer.cross_fit(detector.evidence, fold, detector.trust)
         self.calibration = Calibration.of(scores, len(set(sessions)))
         residuals = np.stack([clip.residual_mean for clip in detector.evidence])
         levels = np.stack([log_mel.mean(axis=0, dtype=np.float64) for log_mel in log_mels])

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from acoustic_ad.health.policy import WORDS
 from acoustic_ad.jobs.schema import MachineRow
@@ -20,13 +20,13 @@ from acoustic_ad.sound.clip import one_line
 COLOURS = {"normal": "green", "warning": "yellow", "alarm": "bold red", "sensor_fault": "magenta"}
 
 
-def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> str:
+def text_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, right: Sequence[str] = ()) -> str:
     """A table as text, with colours where stdout is a terminal; cells are shown as they are, never as markup."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
         table.add_column(name, justify="right" if name in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(cell if isinstance(cell, Text) else Text(one_line(cell)) for cell in row))
     terminal = sys.stdout.isatty()
     # A pipe has no width to fit into: give the longest row the room it needs.
     width = shutil.get_terminal_size().columns if terminal else 4096
@@ -39,20 +39,19 @@ def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: 
 def fleet_table(machines: Sequence[MachineRow], now: datetime | None = None) -> str:
     """One row per machine: state, index, clips, last clip, what stands out."""
     now = now or datetime.now(UTC)
-    rows = []
+    rows: list[list[str | Text]] = []
     for machine in machines:
-        colour = COLOURS.get(machine.state, "dim")
         word = WORDS.get(machine.state, machine.state)  # type: ignore[call-overload]
         facts = machine.facts or {}
         rows.append(
             [
-                escape(one_line(machine.machine)),
-                f"[{colour}]{word}[/]",
+                machine.machine,
+                Text(word, style=COLOURS.get(machine.state, "dim")),
                 "-" if machine.index is None else f"{machine.index:.0f}",
                 _date(machine.since),
                 str(machine.clips),
                 _age(machine.last_clip_at, now),
-                escape(str(facts.get("stands_out") or "-")),
+                str(facts.get("stands_out") or "-"),
             ]
         )
     columns = ("machine", "state", "index", "since", "clips", "last clip", "what stands out")
@@ -81,13 +80,13 @@ def evaluation_table(document: dict[str, Any]) -> str:
     rows = []
     for machine in document["machines"]:
         if machine["auc"] is None:
-            rows.append([escape(one_line(machine["machine"])), "-", escape(machine["reason"] or ""), *["-"] * 8])
+            rows.append([machine["machine"], "-", machine["reason"] or "", *["-"] * 8])
             continue
         low, high = machine["auc_ci"]
         at = machine["threshold"]
         rows.append(
             [
-                escape(one_line(machine["machine"])),
+                machine["machine"],
                 f"{machine['auc']:.3f}",
                 f"{low:.3f}-{high:.3f}",
                 f"{machine['pauc']:.3f}",

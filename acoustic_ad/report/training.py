@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
-
 from acoustic_ad.report.tables import text_table
 from acoustic_ad.sound.clip import one_line
 
@@ -18,7 +16,7 @@ def training_table(report: TrainReport) -> str:
     """One row per machine: version, clips, what its calibration can promise."""
     rows = [
         [
-            escape(one_line(trained.machine)),
+            trained.machine,
             trained.version,
             str(trained.clips),
             str(len(trained.left_out)),
@@ -28,12 +26,13 @@ def training_table(report: TrainReport) -> str:
         for trained in report.trained
     ]
     for machine, reason, left_out in report.refused:
-        rows.append([escape(one_line(machine)), "not trained", "-", str(len(left_out)), "-", escape(reason)])
+        rows.append([machine, "not trained", "-", str(len(left_out)), "-", reason])
     columns = ("machine", "version", "clips", "left out", "took", "calibration")
     lines = [text_table(columns, rows, right=("clips", "left out", "took"))]
     for machine, left_out in _left_out(report):
         lines += [
-            f"left out of {machine}: {one_line(clip['clip_id'])}: {clip['code']}: {clip['reason']}" for clip in left_out
+            f"left out of {machine}: {one_line(clip['clip_id'])}: {clip['code']}: {one_line(clip['reason'])}"
+            for clip in left_out
         ]
     return "\n".join(lines)
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from acoustic_ad.errors import BundleError
-from acoustic_ad.scores.clip_score import Array, ClipEvidence, ClipScorer, IntArray
+from acoustic_ad.scores.clip_score import Array, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +82,3 @@ def fold_of(groups: Sequence[Hashable], folds: int) -> IntArray:
         fold[group] = int(filled.argmin())
         filled[fold[group]] += size[group]
     return np.array([fold[group] for group in groups], np.int64)
-
-
-def cross_fitted_scores(scorer: ClipScorer, clips: Sequence[ClipEvidence], fold: IntArray) -> Array:
-    """Score [n] of each clip by a scorer fitted on the clips of the other folds; `scorer` is left fitted on all."""
-    scores = np.empty(len(clips))
-    for number in np.unique(fold):
-        scorer.fit([clip for clip, at in zip(clips, fold, strict=True) if at != number], fold[fold != number])
-        for index in np.flatnonzero(fold == number).tolist():
-            scores[index] = scorer.score(clips[index])
-    scorer.fit(clips, fold)
-    return scores

@@ -63,6 +63,12 @@ class ClipScorer(Protocol):
     def fit(self, clips: Sequence[ClipEvidence], fold: IntArray | None = None) -> None:
         """Learn from the evidence of normal clips; `fold` [n] keeps clips of one recording together."""
 
+    def cross_fit(self, clips: Sequence[ClipEvidence], fold: IntArray, trust: float = 1.0) -> Array:
+        """Learn from all clips; the score [n] of each by what the clips of the other folds (two at least) taught.
+
+        `trust`, within 0..1, is what the detector's own evidence is worth beside what it was given.
+        """
+
     def score(self, clip: ClipEvidence) -> float:
         """The clip's score; raises NotFittedError before `fit` or `load_state`."""
 
@@ -84,6 +90,10 @@ class Paper:
 
     def fit(self, clips: Sequence[ClipEvidence], fold: IntArray | None = None) -> None:
         """Nothing to learn."""
+
+    def cross_fit(self, clips: Sequence[ClipEvidence], fold: IntArray, trust: float = 1.0) -> Array:
+        """The clips' scores [n]: with nothing learnt, nothing flatters."""
+        return np.array([self.score(clip) for clip in clips])
 
     def score(self, clip: ClipEvidence) -> float:
         """The pooled paper score."""
@@ -118,9 +128,27 @@ class ResidualMahalanobis:
 
     def fit(self, clips: Sequence[ClipEvidence], fold: IntArray | None = None) -> None:
         """Location and shrunk covariance of each statistic of normal clips."""
-        self._clouds = {
-            name: _Cloud.of(np.stack([_vector(clip, name) for clip in clips]), fold) for name in self.statistics
-        }
+        if fold is None or len(np.unique(fold)) < 2:
+            self._clouds = {name: _Cloud.of(_vectors(clips, name)) for name in self.statistics}
+        else:
+            self.cross_fit(clips, fold)
+
+    def cross_fit(self, clips: Sequence[ClipEvidence], fold: IntArray, trust: float = 1.0) -> Array:
+        """As `fit`; the score [n] of each clip by the clouds of the other folds.
+
+        Shrinkage and unit are those of all clips throughout. Chosen anew without each fold, they would differ from the
+        final ones, the more the fewer the folds, and the scores of these clips from those of new ones.
+        Beside the spectrum, the squared distances of the residual's statistics weigh `trust` to one.
+        """
+        weight = {name: 1.0 if name == "spectrum" else trust for name in self.statistics}
+        mean_weight = float(np.mean(list(weight.values())))
+        self._clouds, squares = {}, []
+        for name in self.statistics:
+            cloud, distances = _Cloud.cross_fitted(_vectors(clips, name), fold)
+            scale = float(np.sqrt(weight[name] / mean_weight))
+            self._clouds[name] = _Cloud(cloud.location, cloud.whitening * scale)
+            squares.append(np.square(distances * scale))
+        return np.asarray(np.sqrt(np.mean(squares, axis=0)))
 
     def score(self, clip: ClipEvidence) -> float:
         """The distance: a normal clip that was not among those it was fitted on is at 1 or a little more."""
@@ -156,6 +184,10 @@ def _vector(clip: ClipEvidence, statistic: Statistic) -> Array:
     return {"mean": clip.residual_mean, "spread": clip.residual_spread, "spectrum": clip.spectrum}[statistic]
 
 
+def _vectors(clips: Sequence[ClipEvidence], statistic: Statistic) -> Array:
+    return np.stack([_vector(clip, statistic) for clip in clips])
+
+
 @dataclass(frozen=True, slots=True)
 class _Cloud:
     """Where one statistic of normal clips lies, and how it spreads."""
@@ -164,27 +196,28 @@ class _Cloud:
     whitening: Array  # [p, p]
 
     @classmethod
-    def of(cls, vectors: Array, fold: IntArray | None) -> _Cloud:
-        """Fitted to vectors [n, p]; with folds, scaled by the distances of clips whose fold was left out.
+    def of(cls, vectors: Array) -> _Cloud:
+        """Fitted to vectors [n, p] that are taken to be independent."""
+        spectrum = _Spectrum.of(vectors)
+        # Two clips look like certainty to Ledoit and Wolf, and their covariance has no inverse.
+        ledoit_wolf = LedoitWolf().fit((vectors - spectrum.mean) / spectrum.deviation).shrinkage_
+        return cls(spectrum.mean, spectrum.whitening(max(float(ledoit_wolf), float(SHRINKAGES[0]))))
+
+    @classmethod
+    def cross_fitted(cls, vectors: Array, fold: IntArray) -> tuple[_Cloud, Array]:
+        """Fitted to vectors [n, p], and the distance [n] of each from the cloud of the other folds, in the same unit.
 
         The unit is their lower quartile, not their median: with few recordings, those at the edge (the slowest, the
         fastest) are extrapolated to when left out, and how far off they seem differs from machine to machine.
         """
-        spectrum = _Spectrum.of(vectors)
-        if fold is None or len(np.unique(fold)) < 2:
-            # Two clips look like certainty to Ledoit and Wolf, and their covariance has no inverse.
-            ledoit_wolf = LedoitWolf().fit((vectors - spectrum.mean) / spectrum.deviation).shrinkage_
-            shrinkage = max(float(ledoit_wolf), float(SHRINKAGES[0]))
-            return cls(spectrum.mean, spectrum.whitening(shrinkage))
         shrinkage = likeliest_shrinkage(vectors, fold)
-        left_out = []
+        distances = np.empty(len(vectors))
         for number in np.unique(fold):
             rest = _Spectrum.of(vectors[fold != number])
             cloud = cls(rest.mean, rest.whitening(shrinkage))
-            left_out += [cloud.distance(vector) for vector in vectors[fold == number]]
-        return cls(
-            spectrum.mean, spectrum.whitening(shrinkage) / max(float(np.quantile(left_out, UNIT_QUANTILE)), 1e-9)
-        )
+            distances[fold == number] = [cloud.distance(vector) for vector in vectors[fold == number]]
+        spectrum, unit = _Spectrum.of(vectors), max(float(np.quantile(distances, UNIT_QUANTILE)), 1e-9)
+        return cls(spectrum.mean, spectrum.whitening(shrinkage) / unit), distances / unit
 
     def distance(self, vector: Array) -> float:
         """Root mean square of the whitened deviation."""

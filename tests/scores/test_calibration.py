@@ -1,0 +1,139 @@
+"""p-values keep their promise, limits agree with them, and nothing that was learnt flatters them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from clip_evidence import evidence, vectors
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acoustic_ad.errors import BundleError
+from acoustic_ad.scores.calibration import Calibration, fold_of
+from acoustic_ad.scores.clip_score import ResidualMahalanobis
+
+numbers = st.floats(-1e6, 1e6).map(lambda value: round(value, 3))
+score_lists = st.lists(st.one_of(numbers, st.integers(-3, 3).map(float)), min_size=1, max_size=60)
+shares = st.sampled_from([0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.3, 0.5, 0.9, 0.99])
+
+
+def test_p_value_by_hand() -> None:
+    calibration = Calibration.of([3.0, 1.0, 2.0, 2.0], sessions=2)
+    found = {score: calibration.p_value(score) for score in (0.0, 1.0, 1.5, 2.0, 2.5, 3.0, 99.0)}
+    assert found == pytest.approx({0.0: 1.0, 1.0: 1.0, 1.5: 0.8, 2.0: 0.8, 2.5: 0.4, 3.0: 0.4, 99.0: 0.2})
+    assert calibration.smallest_p == 0.2 and calibration.typical == 2.0
+    assert calibration.scores.tolist() == [1.0, 2.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("distribution", ["normal", "heavy", "ties"])
+def test_p_values_of_exchangeable_clips_are_valid(distribution: str) -> None:
+    rng, trials, n = np.random.default_rng(0), 4000, 19
+    draws = {
+        "normal": rng.standard_normal((trials, n + 1)),
+        "heavy": rng.standard_cauchy((trials, n + 1)),
+        "ties": rng.integers(0, 4, (trials, n + 1)).astype(float),
+    }[distribution]
+    p_values = np.array([Calibration.of(known, n).p_value(fresh) for *known, fresh in draws.tolist()])
+    for alpha in (0.05, 0.1, 0.2, 0.5, 0.9):
+        error = 3.0 * math.sqrt(alpha * (1 - alpha) / trials)
+        assert (p_values <= alpha + 1e-12).mean() <= alpha + error
+        if distribution != "ties":  # with n + 1 a multiple of 1 / alpha, the promise is kept exactly
+            assert (p_values <= alpha + 1e-12).mean() >= alpha - error
+
+
+@given(scores=score_lists, score=numbers)
+def test_p_values_stay_within_their_range_and_fall_with_the_score(scores: list[float], score: float) -> None:
+    calibration = Calibration.of(scores, 1)
+    p = calibration.p_value(score)
+    assert calibration.smallest_p <= p <= 1.0
+    assert calibration.p_value(score + 1.0) <= p <= calibration.p_value(score - 1.0)
+    assert calibration.p_value(max(scores) + 1.0) == calibration.smallest_p == 1.0 / (len(scores) + 1)
+    assert calibration.p_value(min(scores)) == 1.0
+
+
+@given(scores=score_lists, p=shares)
+def test_limit_agrees_with_the_p_value(scores: list[float], p: float) -> None:
+    calibration = Calibration.of(scores, 1)
+    limit = calibration.limit(p)
+    if p < calibration.smallest_p:
+        assert limit == max(scores), "too few clips to tell: the highest score seen stands in"
+        return
+    above = np.nextafter(limit, np.inf)
+    assert calibration.p_value(above) <= p + 1e-9
+    assert calibration.p_value(limit) > p
+
+
+@given(scores=score_lists)
+def test_limits_fall_with_p(scores: list[float]) -> None:
+    calibration = Calibration.of(scores, 1)
+    limits = [calibration.limit(p) for p in (0.001, 0.01, 0.05, 0.1, 0.5, 1.0)]
+    assert limits == sorted(limits, reverse=True)
+    assert min(scores) <= limits[-1] and limits[0] <= max(scores)
+
+
+@pytest.mark.parametrize("scores", [[], [1.0, math.nan], [math.inf], [[1.0, 2.0]]])
+def test_a_calibration_without_sense_is_refused(scores: list[float]) -> None:
+    with pytest.raises(BundleError, match="at least one score"):
+        Calibration.of(scores, 1)
+
+
+def test_a_calibration_is_dated_and_says_what_it_can_promise() -> None:
+    calibration = Calibration.of(np.arange(19.0), sessions=3)
+    assert calibration.made_at.tzinfo == UTC
+    assert abs(datetime.now(UTC) - calibration.made_at) < timedelta(seconds=60)
+    promise = calibration.promise()
+    assert "19 normal clips" in promise and "3 recordings" in promise and "0.05" in promise and "20 clips" in promise
+
+
+groups = st.lists(st.sampled_from("abcdefghijkl"), min_size=2, max_size=80)
+
+
+@given(groups=groups, folds=st.integers(2, 12))
+def test_folds_keep_groups_together_and_are_balanced(groups: list[str], folds: int) -> None:
+    fold = fold_of(groups, folds)
+    assert fold.shape == (len(groups),)
+    for group in set(groups):
+        assert len({int(number) for number, at in zip(fold, groups, strict=True) if at == group}) == 1
+    sizes = np.bincount(fold)
+    assert len(sizes) == min(folds, len(set(groups))) and (sizes > 0).all(), "no fold is empty or left out"
+    # Filled one group at a time, the fullest first fold is ahead of the emptiest by one group at most.
+    assert sizes.max() - sizes.min() <= max(Counter(groups).values())
+
+
+def test_folds_of_equal_groups_are_equal() -> None:
+    assert np.bincount(fold_of([number // 4 for number in range(40)], 5)).tolist() == [8] * 5
+    assert fold_of(["a", "a", "b", "c"], 5).tolist() == [0, 0, 1, 2]
+
+
+@pytest.mark.parametrize("statistics", [("mean",), ("mean", "spectrum")])
+def test_cross_fitted_scores_are_those_of_fresh_clips(statistics: tuple[str, ...]) -> None:
+    crossed, fresh, own = [], [], []
+    for seed in range(6):
+        learnt = evidence(vectors(60, seed), seed)
+        scorer = ResidualMahalanobis(statistics)  # type: ignore[arg-type]
+        crossed += scorer.cross_fit(learnt, np.arange(60) // 12).tolist()
+        own += [scorer.score(clip) for clip in learnt]
+        fresh += [scorer.score(clip) for clip in evidence(vectors(100, 100 + seed), 100 + seed)]
+    assert np.mean(crossed) == pytest.approx(np.mean(fresh), rel=0.15)
+    assert np.mean(own) < 0.9 * np.mean(fresh), "scores of learnt clips flatter, which is why they are not used"
+
+
+@pytest.mark.parametrize("folds", [2, 3, 5, 10])
+@pytest.mark.parametrize("clips", [20, 60])
+@pytest.mark.parametrize("session_effect", [0.0, 1.0])
+def test_however_few_the_recordings_normal_clips_are_not_called_unusual(
+    folds: int, clips: int, session_effect: float
+) -> None:
+    called = []
+    for seed in range(8):
+        fold = np.arange(clips) * folds // clips
+        scorer = ResidualMahalanobis()
+        learnt = vectors(clips, seed, fold.tolist(), session_effect)
+        calibration = Calibration.of(scorer.cross_fit(evidence(learnt), fold), folds)
+        fresh = vectors(100, 100 + seed, list(range(100)), session_effect)
+        called += [calibration.p_value(scorer.score(clip)) <= 0.1 for clip in evidence(fresh)]
+    assert np.mean(called) <= 0.15
