@@ -109,6 +109,11 @@ class Recipe(_Table):
             )
         if self.hop_samples < 1:
             found.append(f"features.hop_s: {features.hop_s:g} s is less than one sample at audio.sample_rate_hz {rate}")
+        if features.patch_hop_frames > features.patch_frames:
+            found.append(
+                f"features.patch_hop_frames: {features.patch_hop_frames} is above features.patch_frames "
+                f"{features.patch_frames}: frames between patches would never be heard"
+            )
         return found + self._detector_problems()
 
     def _detector_problems(self) -> list[str]:

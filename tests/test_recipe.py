@@ -95,6 +95,7 @@ ONE_PROBLEM: dict[str, tuple[dict[str, Any], str]] = {
     "no hop": ({"features__hop_s": 0.0}, "features.hop_s"),
     "hop below a sample": ({"features__hop_s": 1e-6}, "features.hop_s"),
     "fmin above fmax": ({"features__fmin_hz": 5_000.0, "features__fmax_hz": 4_000.0}, "features.fmin_hz"),
+    "hop beyond the patch": ({"features__patch_hop_frames": 6}, "features.patch_hop_frames"),
     "fmin at fmax": ({"features__fmin_hz": 4_000.0, "features__fmax_hz": 4_000.0}, "features.fmin_hz"),
     "fmax above Nyquist": ({"features__fmax_hz": 8_001.0}, "features.fmax_hz"),
     "rate below twice fmax": ({"audio__sample_rate_hz": 8_000}, "features.fmax_hz"),

@@ -22,6 +22,7 @@ from acoustic_ad.detectors.base import (
     register,
 )
 from acoustic_ad.detectors.training import SCORING_BATCH, TrainingOptions, mean_over, minimise, seeded, to_tensor
+from acoustic_ad.errors import UsageError
 
 
 class DaeOptions(TrainingOptions):
@@ -49,6 +50,11 @@ class DenoisingAutoencoder:
     Options = DaeOptions
 
     def __init__(self, options: DaeOptions, patch_shape: tuple[int, int], seed: int = 0) -> None:
+        if options.predict == "centre" and patch_shape[0] < 3:
+            raise UsageError(
+                f"detector.predict: the centre of {patch_shape[0]} frames has no neighbours on both sides; "
+                "features.patch_frames must be 3 or more"
+            )
         self.options = options
         self.patch_shape = patch_shape
         self._seed = seed

@@ -23,6 +23,7 @@ from acoustic_ad.scores.metrics import (
     harmonic_mean,
     separation,
 )
+from acoustic_ad.sound.clip import one_line
 from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest
 
 
@@ -100,8 +101,7 @@ def evaluate(
             else:
                 failures.append({"clip_id": clip.clip_id, "code": result.code, "reason": result.reason})
             on_progress(done, len(tasks))
-    if len(failures) == len(clips) and {failure["code"] for failure in failures} <= {"no_model", "bad_model"}:
-        raise BundleError(f"no machine has a usable model; {failures[0]['clip_id']}: {failures[0]['reason']}")
+    _refuse_without_models(clips, failures)
     results = [
         _rate(machine, found, sum(clip.machine == machine for clip in clips), limit_p)
         for machine, found in sorted(judged.items())
@@ -114,6 +114,12 @@ def evaluate(
         failures,
         [one for found in judged.values() for one in found],
     )
+
+
+def _refuse_without_models(clips: list[Clip], failures: list[dict[str, str]]) -> None:
+    if len(failures) == len(clips) and {failure["code"] for failure in failures} <= {"no_model", "bad_model"}:
+        first = f"{one_line(failures[0]['clip_id'])}: {failures[0]['reason']}"
+        raise BundleError(f"no machine has a usable model; {first}; train one with `acoustic-ad train`")
 
 
 def _labelled(manifest: Manifest) -> list[Clip]:

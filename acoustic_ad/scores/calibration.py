@@ -62,8 +62,8 @@ class Calibration:
         """What this calibration can and cannot promise, for people."""
         n = len(self.scores)
         return (
-            f"{n} normal clips from {self.sessions} recordings: no p-value below {self.smallest_p:.3g}, so no fewer "
-            f"than 1 false alarm in {n + 1} clips can be promised for a single clip"
+            f"{n} normal clips in {self.sessions} groups (recordings, where known): no p-value below "
+            f"{self.smallest_p:.3g}, so no fewer than 1 false alarm in {n + 1} clips can be promised for a single clip"
         )
 
 

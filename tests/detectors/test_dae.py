@@ -11,7 +11,7 @@ from small_detectors import FRAMES, MELS, SHAPE, normal
 
 from acoustic_ad.detectors.dae import DaeOptions, DenoisingAutoencoder
 from acoustic_ad.detectors.mahalanobis import Mahalanobis, MahalanobisOptions
-from acoustic_ad.errors import TrainingError
+from acoustic_ad.errors import TrainingError, UsageError
 
 CLEAN = {"noise": 0.0, "mask_frames": 0.0, "mask_bands": 0.0}
 CENTRE = FRAMES // 2
@@ -159,3 +159,8 @@ def test_mahalanobis_needs_no_more_patches_than_it_takes() -> None:
     assert np.corrcoef(ours, theirs)[0, 1] > 0.95
     # Squared Mahalanobis distances of normal patches average to the number of bands.
     assert theirs.mean() == pytest.approx(MELS, rel=0.25)
+
+
+def test_a_centre_needs_neighbours() -> None:
+    with pytest.raises(UsageError, match="patch_frames must be 3 or more"):
+        DenoisingAutoencoder(DaeOptions(predict="centre"), (1, 16))
