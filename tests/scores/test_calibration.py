@@ -86,7 +86,7 @@ def test_a_calibration_is_dated_and_says_what_it_can_promise() -> None:
     assert calibration.made_at.tzinfo == UTC
     assert abs(datetime.now(UTC) - calibration.made_at) < timedelta(seconds=60)
     promise = calibration.promise()
-    assert "19 normal clips" in promise and "3 recordings" in promise and "0.05" in promise and "20 clips" in promise
+    assert "19 normal clips" in promise and "3 groups" in promise and "0.05" in promise and "20 clips" in promise
 
 
 groups = st.lists(st.sampled_from("abcdefghijkl"), min_size=2, max_size=80)
