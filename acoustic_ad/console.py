@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import json
+import logging
 import os
 import signal
 import sys
@@ -26,21 +27,38 @@ CLEARING_UP_S = 5.0
 OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT, errno.EBADF})
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived."""
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM arrived. No KeyboardInterrupt, for which Python has ways of its own to end a program."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+    def __str__(self) -> str:
+        done = "terminated" if self.exit_code == 128 + signal.SIGTERM else "interrupted"
+        return f"{done}; what was finished is kept"
 
 
 def run_program(program: Callable[[], Any]) -> None:
     """Run the whole command line; help and usage errors, which no command prints, have the same manners."""
     _settle_streams()
+    listened_to = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    for number in listened_to:  # the others are ignored on purpose, as by nohup
+        signal.signal(number, _end)
     try:
         program()
+    except Interrupted as interrupt:
+        complain(str(interrupt))
+        sys.exit(interrupt.exit_code)
     except OSError as error:
         if error.errno not in OUTPUT_ERRORS:
             raise
         _silence_stdout()
         complain(f"cannot write: {os.strerror(error.errno or errno.EIO)}")
         sys.exit(1)
+    finally:
+        for number in listened_to:  # what is done is done: how it ended is not for a late signal to change
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _settle_streams() -> None:
@@ -70,26 +88,16 @@ def command(function: Command) -> Command:
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        _asked_to_end.clear()
-        previous = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
-        for number, handler in previous:
-            if handler is not signal.SIG_IGN:  # as under nohup
-                signal.signal(number, _end)
+        # Libraries log what they then raise: said once is enough.
+        logging.getLogger().addHandler(logging.NullHandler())
         try:
             return function(*args, **kwargs)
         except AcousticADError as error:
             complain(str(error))
             raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            complain("interrupted; what was finished is kept")
-            raise typer.Exit(130) from None
-        except Terminated:
-            complain("terminated; what was finished is kept")
-            raise typer.Exit(143) from None
-        finally:
-            for number, handler in previous:
-                if not _asked_to_end:  # else the process ends now, and a second signal must not show a traceback
-                    signal.signal(number, handler)
+        except Interrupted as interrupt:
+            complain(str(interrupt))
+            raise typer.Exit(interrupt.exit_code) from None
 
     return run  # type: ignore[return-value]
 
@@ -98,12 +106,12 @@ _asked_to_end: list[float] = []  # when, by time.monotonic
 
 
 def _end(signum: int, frame: object) -> None:
-    """Ask the command to end. Who is impatient and asks again must not disturb its clearing up."""
+    """Ask the program to end. Who is impatient and asks again must not disturb its clearing up."""
     now = time.monotonic()
     if _asked_to_end and now - _asked_to_end[-1] < CLEARING_UP_S:
         return
     _asked_to_end.append(now)
-    raise Terminated if signum == signal.SIGTERM else KeyboardInterrupt
+    raise Interrupted(signum)
 
 
 def complain(message: str) -> None:

@@ -115,7 +115,7 @@ def test_recipes():
 
 def test_manifest_build_and_check(tmp_path):
     """A folder becomes a manifest that reads back as the same clips; findings name their rows."""
-    for name in ("fan", "[/red] \x1b[31m"):
+    for name in ("fan", "[red] \x1b[31m"):
         write_clips(tmp_path / name, "fan" if name == "fan" else "pump", range(2))
     built = acoustic_ad("manifest", "build", tmp_path)
     assert built.out.strip() == str(tmp_path / "manifest.csv")
@@ -124,7 +124,7 @@ def test_manifest_build_and_check(tmp_path):
     assert "--force" in refused.complaint
     checked = acoustic_ad("manifest", "check", tmp_path)
     assert "no findings" in checked.out
-    assert "[/red] \\x1b[31m" in checked.out
+    assert "[red] \\x1b[31m" in checked.out
     assert "\x1b" not in checked.out + checked.err
 
     with (tmp_path / "manifest.csv").open(newline="") as file:
@@ -133,7 +133,7 @@ def test_manifest_build_and_check(tmp_path):
         csv.writer(file).writerow(["gone.wav", *rows[0][1:]])
     found = acoustic_ad("manifest", "check", tmp_path, "--json", code=1).json
     assert [(finding["code"], finding["row"]) for finding in found["findings"]] == [("missing_file", 6)]
-    assert found["counts"]["fan"][""]["normal"] + found["counts"]["[/red] \x1b[31m"][""]["normal"] == 5
+    assert found["counts"]["fan"][""]["normal"] + found["counts"]["[red] \x1b[31m"][""]["normal"] == 5
     assert header[:2] == ["path", "machine"]
     assert "nowhere" in acoustic_ad("manifest", "check", tmp_path / "nowhere", code=1).complaint
 

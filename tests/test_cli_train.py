@@ -83,8 +83,8 @@ def test_no_machine_can_be_learnt(recipe, broken, tmp_path):
     write_clips(tmp_path / "few", "fan", range(9))
     (tmp_path / "few" / "silent.wav").write_bytes(broken["silent"]())
     arguments = ("--recipe", recipe, "--models", tmp_path / "models", "--workers", "1")
-    found = acoustic_ad("train", tmp_path / "few", *arguments, "--machine", "name with\nnewline", code=1)
-    assert "name with\\nnewline  not trained" in found.out
+    found = acoustic_ad("train", tmp_path / "few", *arguments, "--machine", "[/name]\nnewline", code=1)
+    assert "[/name]\\nnewline  not trained" in found.out
     assert "silent.wav: silent" in found.out
     assert not any((tmp_path / "models").glob("[!.]*"))
 

@@ -8,8 +8,9 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, TimeoutError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
+from multiprocessing import forkserver, resource_tracker
 from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
@@ -45,6 +46,7 @@ class Workers:
     def __init__(self, count: int, *, progress: ProgressPipe | None = None) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
+        _start_fork_server()
         self.count = count
         self._pool = ProcessPool(count, initializer=_start_worker, initargs=(progress,), context=context)
 
@@ -80,6 +82,7 @@ class Workers:
 
     def kill(self) -> None:
         """End the workers now, whatever they do."""
+        _end_fork_server()
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join(timeout=5)
 
@@ -154,6 +157,36 @@ def _broken() -> AcousticADError:
         "the worker processes were killed from outside, or ran out of memory; what was finished is kept: run again, "
         "with fewer --workers if memory is short"
     )
+
+
+def _start_fork_server() -> None:
+    """Start it deaf to Ctrl-C, which the terminal sends to the whole group, and mute: what ends while it still starts
+    would show its traceback."""
+    resource_tracker.ensure_running()
+    with suppress(OSError):
+        stderr = os.dup(2)
+        null = os.open(os.devnull, os.O_WRONLY)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        os.dup2(null, 2)
+        try:
+            forkserver.ensure_running()
+        finally:
+            os.dup2(stderr, 2)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            os.close(null)
+            os.close(stderr)
+
+
+def _end_fork_server() -> None:
+    """Pebble would wait until it has loaded its libraries, which takes seconds, to get a worker that it then ends.
+
+    The next pool starts another one.
+    """
+    pid = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
+    if pid is not None:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # left to multiprocessing, which looks whether it lives
 
 
 _progress: ProgressPipe | None = None
