@@ -154,13 +154,21 @@ def test_what_the_next_runs_do(battlefield, tmp_path):
         assert store.execute("select exit_code from runs order by id").fetchall() == [(3,), (4,), (0,)]
 
 
-def test_a_file_that_stays_unfinished_is_broken(battlefield, models, tmp_path):
-    """`settle_s` after its last change, or at once with --settle 0."""
+def test_a_file_that_stays_unfinished_is_broken(models, tmp_path):
+    """`settle_s` after its last change, or at once with --settle 0; one whose header leaves its length open is whole."""
     (tmp_path / "fan").mkdir()
+    piped = wav("fan", 61)
+    piped = piped[:4] + b"\xff" * 4 + piped[8:40] + b"\xff" * 4 + piped[44:]
+    (tmp_path / "fan" / "piped.wav").write_bytes(piped)
+    (tmp_path / "fan" / "blip.wav").write_bytes(wav("fan", 62)[:40] + b"\0" * 4)
     (tmp_path / "fan" / "cut.wav").write_bytes(wav("fan", 60)[:-4000])
     arguments = ("score", tmp_path, "--models", models, "--db", tmp_path / "z.db", "--workers", "1", "--json")
+    waiting = acoustic_ad(*arguments).json
+    assert (waiting["clips"]["deferred"], waiting["clips"]["found"]) == (3, 3)
+    assert waiting["machines"][0]["state"] == "no_data"
     broken = acoustic_ad(*arguments, "--settle", "0", code=3).json
-    assert [failure["code"] for failure in broken["failures"]] == ["truncated"]
+    assert [failure["code"] for failure in broken["failures"]] == ["truncated", "truncated"]
+    assert broken["clips"]["scored"] == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

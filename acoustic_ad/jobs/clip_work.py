@@ -115,7 +115,7 @@ class _Decoded:
 def _check_finished(task: ScoreTask) -> None:
     if FileStamp.of(task.path) != task.stamp:
         raise ClipError("changed", "the file changed while it was read")
-    if probe(task.path).open_ended and time.time() - task.stamp.mtime_ns / 1e9 < task.settle_s:
+    if time.time() - task.stamp.mtime_ns / 1e9 < task.settle_s and probe(task.path).open_ended:
         raise ClipError("changed", "the header leaves the length open and the file is new: it may still be written")
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, TimeoutError
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import chain
 from multiprocessing import forkserver, resource_tracker
 from typing import Any, TypeVar
@@ -46,14 +47,15 @@ class Workers:
     def __init__(self, count: int, *, progress: ProgressPipe | None = None) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
-        _start_fork_server()
+        _start_fork_server(context)
         self.count = count
         self._pool = ProcessPool(count, initializer=_start_worker, initargs=(progress,), context=context)
 
     def submit(self, function: Callable[[Task], Result], task: Task, deadline: float | None = None) -> Future:
         """Start `function(task)` in a worker that is killed when it takes longer than `deadline` seconds."""
         try:
-            return self._pool.schedule(function, args=[task], timeout=deadline)
+            with _undisturbed():
+                return self._pool.schedule(function, args=[task], timeout=deadline)
         except RuntimeError as error:  # pebble's word for a pool that broke down
             raise _broken() from error
 
@@ -76,13 +78,16 @@ class Workers:
             yield first, outcome(future)
 
     def close(self) -> None:
-        """Wait for the workers to end."""
-        self._pool.close()  # type: ignore[no-untyped-call]
-        self._pool.join()
+        """Wait for the workers to end; kill them when interrupted meanwhile."""
+        try:
+            self._pool.close()  # type: ignore[no-untyped-call]
+            self._pool.join()
+        except BaseException:
+            self.kill()
+            raise
 
     def kill(self) -> None:
         """End the workers now, whatever they do."""
-        _end_fork_server()
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join(timeout=5)
 
@@ -159,34 +164,57 @@ def _broken() -> AcousticADError:
     )
 
 
-def _start_fork_server() -> None:
-    """Start it deaf to Ctrl-C, which the terminal sends to the whole group, and mute: what ends while it still starts
-    would show its traceback."""
-    resource_tracker.ensure_running()
-    with suppress(OSError):
-        stderr = os.dup(2)
-        null = os.open(os.devnull, os.O_WRONLY)
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        os.dup2(null, 2)
-        try:
-            forkserver.ensure_running()
-        finally:
-            os.dup2(stderr, 2)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            os.close(null)
-            os.close(stderr)
+def _start_fork_server(context: Any) -> None:
+    """Start it and wait until it has loaded its libraries, which takes seconds: it must be possible to interrupt that.
 
-
-def _end_fork_server() -> None:
-    """Pebble would wait until it has loaded its libraries, which takes seconds, to get a worker that it then ends.
-
-    The next pool starts another one.
+    It is deaf to Ctrl-C, which the terminal sends to the whole group, and mute, because what is ended while it starts
+    would show its traceback.
     """
-    pid = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
-    if pid is not None:
-        with suppress(OSError):
+    resource_tracker.ensure_running()
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    os.dup2(null, 2)
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.dup2(stderr, 2)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os.close(null)
+        os.close(stderr)
+    try:
+        first = context.Process(target=_nothing)
+        first.start()
+        first.join()
+    except BaseException:
+        pid = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
+        if pid is not None:  # the exit of this process would wait for it
             os.kill(pid, signal.SIGKILL)
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # left to multiprocessing, which looks whether it lives
+        raise
+
+
+def _nothing() -> None:
+    pass
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let signals wait until the block is over.
+
+    Their handlers raise; inside a lock's or queue's bookkeeping, that can leave another thread waiting for ever.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = [(number, signal.signal(number, lambda number, frame: arrived.append(number))) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in previous:
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for number in arrived:
+            signal.raise_signal(number)
 
 
 _progress: ProgressPipe | None = None
@@ -198,10 +226,22 @@ def _start_worker(progress: ProgressPipe | None) -> None:
     # The terminal sends Ctrl-C to the whole group; only the parent answers it, and ends the workers in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_the_job, daemon=True).start()
     # Decoders write warnings of their own to standard error, which belongs to the progress bar.
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     os.close(null)
     import torch
+    from threadpoolctl import threadpool_limits
 
+    # One thread a worker, for torch and for what numpy computes with: more threads than cores wait for one another.
     torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
+def _end_with_the_job() -> None:
+    """Where the job is killed, a worker that a clip makes hang must not outlive it."""
+    job = multiprocessing.parent_process()
+    if job is not None:
+        job.join()
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
-from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from work_in_workers import double, process_id, trouble
@@ -15,10 +17,10 @@ from acoustic_ad.jobs.workers import LazyWorkers, Workers, deadline_s, worker_po
 
 
 def is_alive(pid: int) -> bool:
-    with suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return True
-    return False
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_results_come_in_the_order_of_the_tasks():
@@ -53,6 +55,32 @@ def test_no_process_is_left():
         pids = {pid for _, pid in pool.map(process_id, [(number, None) for number in range(20)])}
     assert pids
     assert not any(is_alive(pid) for pid in pids)
+
+
+ORPHAN = """
+from work_in_workers import process_id, trouble
+from acoustic_ad.jobs.workers import Workers
+pool = Workers(1)
+print(pool.submit(process_id, 0).result(), flush=True)
+pool.submit(trouble, "hang in C").result()
+"""
+
+
+def test_no_worker_outlives_a_job_that_is_killed():
+    """Not even one that a clip makes hang, when kill -9 takes the parent alone."""
+    path = os.pathsep.join(sys.path)
+    job = subprocess.Popen(
+        [sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": path},
+    )  # fmt: skip
+    pid = int(job.stdout.readline())
+    time.sleep(0.2)
+    job.kill()
+    job.communicate()
+    end = time.monotonic() + 20
+    while is_alive(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not is_alive(pid)
 
 
 def test_an_exception_in_the_parent_kills_what_hangs():
