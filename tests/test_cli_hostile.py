@@ -155,7 +155,7 @@ def test_what_the_next_runs_do(battlefield, tmp_path):
 
 
 def test_a_file_that_stays_unfinished_is_broken(models, tmp_path):
-    """`settle_s` after its last change, or at once with --settle 0; one whose header leaves its length open is whole."""
+    """`settle_s` after its last change, or at once with --settle 0; one of open length is whole."""
     (tmp_path / "fan").mkdir()
     piped = wav("fan", 61)
     piped = piped[:4] + b"\xff" * 4 + piped[8:40] + b"\xff" * 4 + piped[44:]
