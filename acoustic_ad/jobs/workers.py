@@ -167,20 +167,22 @@ def _broken() -> AcousticADError:
 def _start_fork_server(context: Any) -> None:
     """Start it and wait until it has loaded its libraries, which takes seconds: it must be possible to interrupt that.
 
-    It is deaf to Ctrl-C, which the terminal sends to the whole group, and mute, because what is ended while it starts
-    would show its traceback.
+    It is deaf to Ctrl-C, which the terminal sends to the whole group. It is mute, because what is ended while it starts
+    would show its traceback, and because a pipe behind the program would wait for the server's end too.
     """
     resource_tracker.ensure_running()
-    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    kept, null = [(number, os.dup(number)) for number in (1, 2)], os.open(os.devnull, os.O_WRONLY)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    os.dup2(null, 2)
+    for number, _ in kept:
+        os.dup2(null, number)
     try:
         forkserver.ensure_running()
     finally:
-        os.dup2(stderr, 2)
+        for number, copy in kept:
+            os.dup2(copy, number)
+            os.close(copy)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(null)
-        os.close(stderr)
     try:
         first = context.Process(target=_nothing)
         first.start()
@@ -213,8 +215,8 @@ def _undisturbed() -> Iterator[None]:
     finally:
         for number, handler in previous:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        for number in arrived:
-            signal.raise_signal(number)
+        for late in arrived:
+            signal.raise_signal(late)
 
 
 _progress: ProgressPipe | None = None
