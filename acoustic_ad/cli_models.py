@@ -50,13 +50,25 @@ def _listed(registry: Registry, machine: str) -> dict[str, Any]:
 def show(
     machine: Machine,
     version: Annotated[str | None, typer.Option("--version", help="Instead of the current one.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw its training curves to this .png, .svg or .pdf.")
+    ] = None,
     models: Models = Path("models"),
     as_json: Json = False,
 ) -> None:
-    """What a model was made of, and what its calibration can promise."""
-    from acoustic_ad.models.registry import Registry
+    """What a model was made of, how it learnt, and what its calibration can promise.
 
+    Exit codes: 0, 1 no such model or nothing to draw (mahalanobis learns nothing step by step), 2 usage.
+    """
+    from acoustic_ad.models.registry import Registry
+    from acoustic_ad.report.curves import check_plot_suffix, write_curves
+    from acoustic_ad.sound.clip import one_line
+
+    if plot is not None:
+        check_plot_suffix(plot)
     info = Registry(models).info(machine, version)
+    if plot is not None:
+        write_curves(plot, info)
     document = info.model_dump(mode="json")
     if as_json:
         answer_json(document)
@@ -70,6 +82,8 @@ def show(
         f"calibration  {info.calibration.promise}",
         f"digest       {info.digest}",
     ]
+    if plot is not None:
+        lines.append(f"plot         {one_line(str(plot))}")
     answer("\n".join(lines))
 
 

@@ -9,9 +9,18 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from acoustic_ad.errors import RecipeError, UsageError
+
+# The names that `acoustic_ad.scores` goes by, which takes seconds to import; a test holds them against it.
+ScorerKind = Literal["mahalanobis", "gaussian_mixture", "nearest_neighbour", "paper", "auto"]
+Statistic = Literal[
+    "residual", "residual_spread", "residual_high", "residual_gwrp_90", "residual_gwrp_50",
+    "spectrum", "spectrum_spread", "spectrum_high", "spectrum_gwrp_90", "spectrum_gwrp_50",
+    "power", "modulation", "latent",
+]  # fmt: skip
+ENSEMBLE = "ensemble"  # the detector of a recipe with members
 
 
 class _Table(BaseModel):
@@ -59,10 +68,8 @@ class DetectorTable(_Table):
 class ScorerTable(_Table):
     """How a clip's evidence becomes one number."""
 
-    kind: Literal["residual_mahalanobis", "paper"] = "residual_mahalanobis"
-    statistics: tuple[Literal["mean", "spread", "spectrum"], ...] = Field(
-        ("mean",), min_length=1
-    )  # residual_mahalanobis
+    kind: ScorerKind = "mahalanobis"
+    statistics: tuple[Statistic, ...] = Field(("residual",), min_length=1)  # of all kinds but paper and auto
     gwrp_r: float = Field(1.0, gt=0, le=1)  # paper: 1 is the mean over patches, towards 0 the largest
 
 
@@ -80,7 +87,11 @@ class HealthTable(_Table):
 
 
 class Recipe(_Table):
-    """Everything that decides how a model is made and used."""
+    """Everything that decides how a model is made and used.
+
+    With `members`, several recipes judge each clip behind one front-end: `combine = "mean"` averages the z-scores of
+    those that help to find planted faults, "best" keeps the one that finds most.
+    """
 
     name: str = Field(min_length=1)
     seed: int = Field(0, ge=0, lt=2**32)
@@ -91,6 +102,26 @@ class Recipe(_Table):
     scorer: ScorerTable = ScorerTable()
     training: TrainingTable = TrainingTable()
     health: HealthTable = HealthTable()
+    members: tuple[Recipe, ...] = ()
+    combine: Literal["mean", "best"] = "mean"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _members_stand_for_a_detector(cls, table: Any) -> Any:
+        if isinstance(table, Mapping) and table.get("members") and "detector" not in table:
+            return {**table, "detector": {"kind": ENSEMBLE}}
+        return table
+
+    @property
+    def judges(self) -> tuple[Recipe, ...]:
+        """The recipes that judge each clip: the members, as far as they are their own masters, or this one."""
+        shared = {"seed": self.seed, "group": self.group, "audio": self.audio, "training": self.training}
+        return tuple(member.model_copy(update=shared) for member in self.members) or (self,)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether something is chosen by planted faults."""
+        return len(self.judges) > 1 or any(judge.scorer.kind == "auto" for judge in self.judges)
 
     @property
     def hop_samples(self) -> int:
@@ -114,7 +145,26 @@ class Recipe(_Table):
                 f"features.patch_hop_frames: {features.patch_hop_frames} is above features.patch_frames "
                 f"{features.patch_frames}: frames between patches would never be heard"
             )
+        if self.members or self.detector.kind == ENSEMBLE:
+            return found + self._member_problems()
         return found + self._detector_problems()
+
+    def _member_problems(self) -> list[str]:
+        if self.detector.kind != ENSEMBLE or self.detector.options:
+            return ["detector: a recipe has members or a detector, not both"]
+        if not self.members:
+            return ["members: an ensemble needs recipes"]
+        own = {"patch_frames", "patch_hop_frames"}
+        found = []
+        for number, member in enumerate(self.members):
+            found += [f"members.{number}.{problem}" for problem in member.problems()]
+            if member.members:
+                found.append(f"members.{number}.members: an ensemble of ensembles is one ensemble: list them all")
+            if member.audio != self.audio:
+                found.append(f"members.{number}.audio: differs from the ensemble's; all share one front-end")
+            if member.features.model_dump(exclude=own) != self.features.model_dump(exclude=own):
+                found.append(f"members.{number}.features: differ from the ensemble's; all share one front-end")
+        return found
 
     def _detector_problems(self) -> list[str]:
         from acoustic_ad.detectors.base import detector_class
@@ -162,7 +212,16 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         raise UsageError(f"recipe {path}: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {path}: not TOML: {error}") from error
-    return parse_recipe(table, str(name_or_path))
+    return parse_recipe(_with_members(table), str(name_or_path))
+
+
+def _with_members(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The table with members that are named put in whole: a bundle's recipe names no files."""
+    members = table.get("members")
+    if not isinstance(members, list):
+        return dict(table)
+    whole = [load_recipe(member).model_dump(mode="json") if isinstance(member, str) else member for member in members]
+    return {**table, "members": whole}
 
 
 def recipe_files() -> dict[str, Path]:

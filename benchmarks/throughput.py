@@ -94,7 +94,10 @@ def main() -> None:
             raise SystemExit(f"the loop needs a network; recipe {options.recipe} has none")
         per_file_loop(files[:5], network)
         threads = torch.get_num_threads()
-        ratios: dict[str, list[float]] = {f"the loop as it stands ({threads} threads)": [], "the loop on one thread": []}
+        ratios: dict[str, list[float]] = {
+            f"the loop as it stands ({threads} threads)": [],
+            "the loop on one thread": [],
+        }
         for number in range(options.rounds):
             ours, whole = score_job(root / "sound", root / "models", root / f"{number}.db", options.workers)
             told = [f"round {number}: score {ours:.0f}/s (job {whole:.1f} s)"]
@@ -108,7 +111,9 @@ def main() -> None:
         report = score(ScoreOptions(root / "sound", root / "models", str(root / "0.db"), options.workers))
         print(f"a second run over {report.counts['found']} known clips: {time.perf_counter() - begun:.2f} s")
         for name, found in ratios.items():
-            print(f"against {name}: median x{statistics.median(found):.2f}, from x{min(found):.2f} to x{max(found):.2f}")
+            print(
+                f"against {name}: median x{statistics.median(found):.2f}, from x{min(found):.2f} to x{max(found):.2f}"
+            )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ with a class marked `@register("name")`; recipes can name it at once and the con
 from __future__ import annotations
 
 import importlib
+import math
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -54,8 +55,9 @@ class Progress:
     step: int
     steps: int
     loss: float  # mean training loss since the last report
-    held_out_loss: float
+    held_out_loss: float  # mean over held-out patches; NaN where none are held out
     losses: Mapping[str, float] = field(default_factory=dict)  # the parts of the training loss, by name; may be empty
+    held_out_spread: float = math.nan  # standard deviation of that loss over the same patches; NaN as above
 
 
 ProgressCallback = Callable[[Progress], None]

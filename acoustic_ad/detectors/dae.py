@@ -21,7 +21,7 @@ from acoustic_ad.detectors.base import (
     not_fitted,
     register,
 )
-from acoustic_ad.detectors.training import SCORING_BATCH, TrainingOptions, mean_over, minimise, seeded, to_tensor
+from acoustic_ad.detectors.training import SCORING_BATCH, TrainingOptions, loss_over, minimise, seeded, to_tensor
 from acoustic_ad.errors import UsageError
 
 
@@ -77,7 +77,7 @@ class DenoisingAutoencoder:
         """Learn to restore clean patches [N, frames, mels]; stops early on the restoration of `held_out`."""
         with seeded(self._seed) as rng:
             self._network = _dense_autoencoder(self.options, self.patch_shape)
-            held_out_loss = None if held_out is None else lambda: mean_over(held_out, self._error)
+            held_out_loss = None if held_out is None else lambda: loss_over(held_out, self._error)
             training = minimise(
                 self._network, self._loss, held_out_loss, patches, self.options, rng, steps=steps, progress=progress
             )

@@ -35,7 +35,7 @@ from acoustic_ad.detectors.base import (
 )
 from acoustic_ad.detectors.conv import CONV_SCORING_BATCH, ConvDecoder, ConvEncoder, Over
 from acoustic_ad.detectors.corruption import CorruptionOptions, corrupted
-from acoustic_ad.detectors.training import TrainingOptions, decay, descend, mean_over, seeded, to_tensor, train
+from acoustic_ad.detectors.training import TrainingOptions, decay, descend, loss_over, seeded, to_tensor, train
 
 D_STAGES = 3
 HELD_OUT_PATCHES = 1000  # more would take longer to check than to learn
@@ -117,7 +117,7 @@ class Ganomaly:
             held_out_loss = (
                 None
                 if held_out is None
-                else lambda: mean_over(held_out, self._error, HELD_OUT_PATCHES, CONV_SCORING_BATCH)
+                else lambda: loss_over(held_out, self._error, HELD_OUT_PATCHES, CONV_SCORING_BATCH)
             )
             training = train(
                 self._network, game.learn, held_out_loss, patches, self.options, rng, steps=steps, progress=progress

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,13 @@ from acoustic_ad.detectors.base import FloatArray, IntArray, Options, PatchSourc
 from acoustic_ad.errors import TrainingError
 
 SCORING_BATCH = 4096
+
+
+class HeldOut(NamedTuple):
+    """A loss over held-out patches; both NaN where none are held out."""
+
+    loss: float = math.nan  # mean
+    spread: float = math.nan  # standard deviation
 
 
 class TrainingOptions(Options):
@@ -58,7 +66,7 @@ def batches(rng: np.random.Generator, count: int, batch_size: int) -> Iterator[I
 def minimise(
     network: nn.Module,
     loss_of: Callable[[Tensor], Tensor],
-    held_out_loss: Callable[[], float] | None,
+    held_out_loss: Callable[[], HeldOut] | None,
     patches: PatchSource,
     options: TrainingOptions,
     rng: np.random.Generator,
@@ -83,7 +91,7 @@ def minimise(
 def train(
     network: nn.Module,
     learn: Callable[[Tensor, int], Mapping[str, float]],
-    held_out_loss: Callable[[], float] | None,
+    held_out_loss: Callable[[], HeldOut] | None,
     patches: PatchSource,
     options: TrainingOptions,
     rng: np.random.Generator,
@@ -108,9 +116,9 @@ def train(
             raise TrainingError(f"training diverged at step {step}: lower detector.learning_rate")
         if step % options.check_every_steps and step != last:
             continue
-        current = math.nan if held_out_loss is None else best.check(step, held_out_loss)
+        held_out = HeldOut() if held_out_loss is None else best.check(step, held_out_loss)
         means = {name: float(np.mean([losses[name] for losses in taken])) for name in taken[0]}
-        curve.append(Progress(step, last, means.pop("loss"), current, means))
+        curve.append(Progress(step, last, means.pop("loss"), held_out.loss, means, held_out.spread))
         taken.clear()
         if progress is not None:
             progress(curve[-1])
@@ -146,31 +154,30 @@ class _Best:
         self.step = 0
         self.checks_without_gain = 0
 
-    def check(self, step: int, held_out_loss: Callable[[], float]) -> float:
+    def check(self, step: int, held_out_loss: Callable[[], HeldOut]) -> HeldOut:
         self._network.eval()
-        loss = held_out_loss()
+        found = held_out_loss()
         self._network.train()
-        if loss < self._loss:
-            self._loss, self.step, self.checks_without_gain = loss, step, 0
+        if found.loss < self._loss:
+            self._loss, self.step, self.checks_without_gain = found.loss, step, 0
             self._weights = copy.deepcopy(self._network.state_dict())
         else:
             self.checks_without_gain += 1
-        return loss
+        return found
 
     def restore(self) -> None:
         self._network.load_state_dict(self._weights)
 
 
-def mean_over(
+def loss_over(
     patches: PatchSource,
-    value_of: Callable[[Tensor], Tensor],
+    loss_of: Callable[[Tensor], Tensor],
     limit: int = 20_000,
     batch_size: int = SCORING_BATCH,
-) -> float:
-    """Mean of a per-patch value [n] over at most `limit` patches, evenly spread over all."""
+) -> HeldOut:
+    """Mean and standard deviation of a per-patch loss [n] over at most `limit` patches, evenly spread over all."""
     index = np.linspace(0, len(patches) - 1, min(limit, len(patches))).astype(np.int64)
-    total = 0.0
     with torch.inference_mode():
-        for part in np.array_split(index, len(index) // batch_size + 1):
-            total += float(value_of(to_tensor(patches[part])).sum())
-    return total / len(index)
+        parts = [loss_of(to_tensor(patches[part])) for part in np.array_split(index, len(index) // batch_size + 1)]
+        losses = torch.cat(parts).double()  # sums of thousands of losses lose digits in single precision
+        return HeldOut(float(losses.mean()), float(losses.std(correction=0)))

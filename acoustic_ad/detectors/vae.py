@@ -38,7 +38,7 @@ from acoustic_ad.detectors.training import (
     TrainingOptions,
     decay,
     descend,
-    mean_over,
+    loss_over,
     seeded,
     to_tensor,
     train,
@@ -105,7 +105,7 @@ class VariationalAutoencoder:
                 restored, mean, log_variance = network(x)
                 return network.negative_elbo(restored, mean, log_variance, x, self.options.beta)
 
-            held_out_loss = None if held_out is None else lambda: mean_over(held_out, loss_of, limit, self._batch)
+            held_out_loss = None if held_out is None else lambda: loss_over(held_out, loss_of, limit, self._batch)
             training = train(
                 network, self._learner(), held_out_loss, patches, self.options, rng, steps=steps, progress=progress
             )

@@ -205,6 +205,7 @@ def _read(options: TrainOptions, machine: str, clips: list[Clip], workers: Worke
         list(learnt.values()),
         [session or clip_id for session, clip_id in zip(sessions, learnt, strict=True)] if any(sessions) else None,
         _digest(clips),
+        [readable[clip_id].path for clip_id in learnt],
         calibration,
         left_out,
     )

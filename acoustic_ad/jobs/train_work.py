@@ -12,14 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from acoustic_ad.detectors.base import Progress
-from acoustic_ad.errors import TrainingError
+from acoustic_ad.errors import ClipError, TrainingError
 from acoustic_ad.jobs.clip_work import feature_spec
 from acoustic_ad.jobs.workers import tell_progress
 from acoustic_ad.models.bundle import TrainingDetails
-from acoustic_ad.models.fitting import FittedDetector, checked_log_mels, fit_detector, session_or_block
+from acoustic_ad.models.fitting import MachineSound, fit_detectors
 from acoustic_ad.models.machine_model import MachineModel
+from acoustic_ad.models.planting import LONGEST_PLANTED_S, PlantedClip, chosen_for_planting, plant_in_waveforms
 from acoustic_ad.models.registry import Registry
 from acoustic_ad.recipe import Recipe
+from acoustic_ad.sound.audio import mono_blocks
+from acoustic_ad.sound.features import LogMel
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -32,6 +35,7 @@ class MachineClips:
     log_mels: list[FloatArray]
     sessions: list[Hashable] | None  # None where the manifest does not know them
     manifest_digest: str
+    paths: list[Path]  # of the clips, in the order of the log-mels
     calibration: list[FloatArray] = field(default_factory=list)  # clips that the manifest keeps for calibration
     left_out: list[dict[str, str]] = field(default_factory=list)
 
@@ -102,32 +106,34 @@ def _fitted(task: MachineTask) -> list[MachineModel]:
     def report(progress: Progress) -> None:
         tell_progress((task.name, progress))
 
-    log_mels: list[FloatArray] = []
-    sessions: list[Hashable] = []
-    parts: list[slice] = []
-    for clips in task.machines:
-        checked = checked_log_mels(task.recipe, clips.log_mels)
-        groups = session_or_block(len(checked), clips.sessions, task.recipe.training.folds)
-        parts.append(slice(len(log_mels), len(log_mels) + len(checked)))
-        log_mels += checked
-        # Sessions of different machines are different recordings, whatever they are called.
-        sessions += [(clips.machine, group) for group in groups]
-    detector = fit_detector(task.recipe, log_mels, sessions, report)
+    sounds = [
+        MachineSound.of(task.recipe, clips.log_mels, clips.sessions, _planted(task.recipe, clips))
+        for clips in task.machines
+    ]
     models = []
-    for clips, part in zip(task.machines, parts, strict=True):
-        own = FittedDetector(
-            detector.normaliser,
-            detector.detector,
-            detector.evidence[part],
-            detector.training,
-            detector.cross_fitted,
-            detector.optimism,
-        )
-        model = MachineModel(task.recipe).calibrate(own, log_mels[part], sessions[part])
+    for clips, sound, found in zip(task.machines, sounds, fit_detectors(task.recipe, sounds, report), strict=True):
+        model = MachineModel(task.recipe).calibrate(found, sound)
         if clips.calibration:
             model.recalibrate(clips.calibration)
         models.append(model)
     return models
+
+
+def _planted(recipe: Recipe, clips: MachineClips) -> list[PlantedClip]:
+    """Faults planted into some of the clips, read once more for it; a clip that has gone meanwhile is passed over."""
+    waveforms = []
+    for number in chosen_for_planting(len(clips.paths)):
+        try:
+            blocks = mono_blocks(
+                clips.paths[number],
+                sample_rate_hz=recipe.audio.sample_rate_hz,
+                channel=recipe.audio.channel,
+                block_s=LONGEST_PLANTED_S,
+            )
+            waveforms.append((number, next(blocks)))
+        except (ClipError, StopIteration):
+            continue
+    return plant_in_waveforms(waveforms, LogMel(feature_spec(recipe)), recipe.seed)
 
 
 def as_json(trained: Trained) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from acoustic_ad.models.names import check_version
 from acoustic_ad.recipe import Recipe
 
 if TYPE_CHECKING:  # torch and scikit-learn take seconds to import; listing models needs neither
+    from acoustic_ad.detectors.base import Progress
     from acoustic_ad.models.fitting import FittedDetector
     from acoustic_ad.models.machine_model import MachineModel
     from acoustic_ad.scores.calibration import Calibration
@@ -61,11 +62,15 @@ class LeftOut(Facts):
 
 
 class CurvePoint(Facts):
-    """Losses at one step of the training; null where there was none."""
+    """Losses at one step of the training; null where there was none, or none that is finite."""
 
     step: Count
-    loss: float | None
-    held_out_loss: float | None
+    loss: float | None  # mean since the point before
+    held_out_loss: float | None  # mean over held-out patches
+    # Older bundles have neither of these.
+    # Older bundles have neither of these.
+    held_out_spread: Annotated[float, Field(ge=0)] | None = None  # standard deviation over held-out patches
+    losses: Annotated[dict[str, float | None], Field(max_length=64)] = {}  # named parts of `loss`
 
 
 class TrainingFacts(Facts):
@@ -247,10 +252,17 @@ def _training(detector: FittedDetector, seconds: float) -> dict[str, Any]:
         "seconds": float(seconds),
         "steps": training.steps,
         "cross_fitted": detector.cross_fitted,
-        "curve": [
-            {"step": at.step, "loss": _or_null(at.loss), "held_out_loss": _or_null(at.held_out_loss)}
-            for at in training.curve
-        ],
+        "curve": [_curve_point(at) for at in training.curve],
+    }
+
+
+def _curve_point(at: Progress) -> dict[str, Any]:
+    return {
+        "step": at.step,
+        "loss": _or_null(at.loss),
+        "held_out_loss": _or_null(at.held_out_loss),
+        "held_out_spread": _or_null(at.held_out_spread),
+        "losses": {name: _or_null(part) for name, part in at.losses.items()},
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from acoustic_ad.detectors.base import Detector
 from acoustic_ad.errors import BundleError, ClipError
 from acoustic_ad.recipe import Recipe
-from acoustic_ad.scores.clip_score import Array, ClipEvidence, EvidenceSum
+from acoustic_ad.scores.evidence import Array, ClipEvidence, EvidenceSum
 from acoustic_ad.sound.features import cut_patches
 
 FloatArray = npt.NDArray[np.float32]
@@ -62,9 +62,11 @@ def prepared(recipe: Recipe, log_mel: FloatArray) -> FloatArray:
 class ClipReader:
     """Takes a clip's log-mel block by block; gives its evidence and its mean level per band."""
 
-    def __init__(self, recipe: Recipe, detector: Detector, normaliser: BandNormaliser) -> None:
+    def __init__(
+        self, recipe: Recipe, detector: Detector, normaliser: BandNormaliser, statistics: Collection[str] = ()
+    ) -> None:
         self._recipe, self._detector, self._normaliser = recipe, detector, normaliser
-        self._evidence = EvidenceSum()
+        self._evidence = EvidenceSum(statistics)
         self._waiting: list[FloatArray] = []  # frames not yet judged as a stretch
         self._carried: FloatArray = np.zeros((0, len(normaliser.mean)), np.float32)  # frames the next patch starts in
         self._level: Array = np.zeros(len(normaliser.mean))
@@ -100,5 +102,7 @@ class ClipReader:
         self._carried = frames[len(patches) * features.patch_hop_frames :]
         if len(patches):
             found = self._detector.evidence(patches)
-            self._evidence.add(found.score, found.residual, found.latent, patches)
+            self._evidence.add(found.score, found.residual, found.latent, normalised)
             self._patches += len(patches)
+        else:
+            self._evidence.add([], [], [], normalised)

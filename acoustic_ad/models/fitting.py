@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
 from acoustic_ad.detectors.base import Detector, ProgressCallback, Training, detector_class
 from acoustic_ad.errors import TrainingError
 from acoustic_ad.models.evidence import BandNormaliser, ClipReader, FloatArray, prepared
+from acoustic_ad.models.planting import PlantedClip, plant_in_log_mels
 from acoustic_ad.recipe import Recipe
 from acoustic_ad.scores.calibration import fold_of
-from acoustic_ad.scores.clip_score import ClipEvidence, IntArray
+from acoustic_ad.scores.clip_score import IntArray, make_scorer
+from acoustic_ad.scores.evidence import ClipEvidence
 from acoustic_ad.sound.features import PatchSet
 
 FEWEST_CLIPS = 10
@@ -23,12 +26,36 @@ TOLERATED_OPTIMISM = 1.1
 
 
 @dataclass(frozen=True, slots=True)
+class MachineSound:
+    """What one machine is learnt from; see `of`."""
+
+    log_mels: list[FloatArray]  # [frames, mels] in dB
+    sessions: list[Hashable]  # of each clip; what stands in for them where they are unknown
+    planted: Sequence[PlantedClip] = ()
+
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        log_mels: Sequence[FloatArray],
+        sessions: Sequence[Hashable] | None = None,
+        planted: Sequence[PlantedClip] = (),
+    ) -> MachineSound:
+        """Checked; where the recipe chooses by planted faults and none are given, they are planted into log-mels."""
+        clips = checked_log_mels(recipe, log_mels)
+        if recipe.chooses and not planted:
+            planted = plant_in_log_mels(clips, recipe.seed)
+        return cls(clips, session_or_block(len(clips), sessions, recipe.training.folds), planted)
+
+
+@dataclass(frozen=True, slots=True)
 class FittedDetector:
     """A detector with the normaliser in front of it, and its evidence of the clips it was fitted for."""
 
     normaliser: BandNormaliser
     detector: Detector
     evidence: Sequence[ClipEvidence]  # one per clip, by a detector that had not learnt the clip, or as good as that
+    planted: Sequence[ClipEvidence] = ()  # likewise, of clips with planted faults
     training: Training = field(default_factory=Training)
     cross_fitted: bool = False
     optimism: float = 1.0  # error on held-out clips over error on learnt ones
@@ -73,13 +100,41 @@ def session_or_block(count: int, sessions: Sequence[Hashable] | None, folds: int
     return list(sessions)
 
 
+def fit_detectors(
+    recipe: Recipe, machines: Sequence[MachineSound], progress: ProgressCallback | None = None
+) -> list[list[FittedDetector]]:
+    """For each machine the fitted detector of each judge of the recipe; what is fitted, is fitted to all machines."""
+    log_mels = [log_mel for machine in machines for log_mel in machine.log_mels]
+    # Sessions of different machines are different recordings, whatever they are called.
+    sessions = [(number, session) for number, machine in enumerate(machines) for session in machine.sessions]
+    starts = np.cumsum([0, *(len(machine.log_mels) for machine in machines)])
+    planted = [
+        replace(one, clip=one.clip + int(start))
+        for start, machine in zip(starts, machines, strict=False)
+        for one in machine.planted
+    ]
+    ends = np.cumsum([0, *(len(machine.planted) for machine in machines)])
+    parts = list(zip(pairwise(starts.tolist()), pairwise(ends.tolist()), strict=True))
+    found: list[list[FittedDetector]] = [[] for _ in machines]
+    for judge in recipe.judges:
+        statistics = make_scorer(judge.scorer.kind, statistics=judge.scorer.statistics).statistics
+        fitted = fit_detector(judge, log_mels, sessions, progress, planted=planted, statistics=statistics)
+        for own, (clips, changed) in zip(found, parts, strict=True):
+            evidence, of_planted = fitted.evidence[slice(*clips)], fitted.planted[slice(*changed)]
+            own.append(replace(fitted, evidence=evidence, planted=of_planted))
+    return found
+
+
 def fit_detector(
     recipe: Recipe,
     log_mels: list[FloatArray],
     sessions: Sequence[Hashable],
     progress: ProgressCallback | None = None,
+    *,
+    planted: Sequence[PlantedClip] = (),
+    statistics: Collection[str] = (),
 ) -> FittedDetector:
-    """A detector fitted to log-mels [frames, mels] of normal clips, with evidence of each clip.
+    """A detector fitted to log-mels [frames, mels] of normal clips, with evidence (`statistics`) of each clip.
 
     A first network learns all folds of sessions but one, which decides when it stops. Where that fold's error is about
     the same as that of the learnt clips, the network is kept and judges all clips. Where it is not (few clips), the
@@ -87,33 +142,81 @@ def fit_detector(
     that learnt the others, and a last one learns from all clips. All of them take as many steps as the first did, so
     that their residuals are of one size.
     """
-    normaliser = BandNormaliser.of([prepared(recipe, log_mel) for log_mel in log_mels])
-    clips = [normaliser(prepared(recipe, log_mel)) for log_mel in log_mels]
+    fit = _Fit(recipe, log_mels, planted, statistics, progress)
     fold = fold_of(sessions, recipe.training.folds)
-
-    def fitted(learn: IntArray, hold: IntArray | None, steps: int | None = None) -> tuple[Detector, Training]:
-        kind = detector_class(recipe.detector.kind)
-        shape = (recipe.features.patch_frames, clips[0].shape[1])
-        detector = kind(kind.Options(**recipe.detector.options), shape, recipe.seed)
-        held_out = None if hold is None else _patches(recipe, clips, hold)
-        return detector, detector.fit(_patches(recipe, clips, learn), held_out, steps=steps, progress=progress)
-
-    def evidence(detector: Detector, indices: IntArray) -> dict[int, ClipEvidence]:
-        return {int(i): _evidence(recipe, detector, normaliser, log_mels[i]) for i in indices}
-
     folds = [np.flatnonzero(fold == number) for number in range(int(fold.max()) + 1)]
     rest = [np.flatnonzero(fold != number) for number in range(len(folds))]
-    detector, training = fitted(rest[0], folds[0])
-    judged = evidence(detector, np.arange(len(clips)))
+    detector, training = fit.fitted(rest[0], folds[0])
+    judged = fit.evidence(detector, np.arange(len(log_mels)))
     optimism = _error(judged, folds[0]) / max(_error(judged, rest[0]), 1e-12)
     if optimism <= TOLERATED_OPTIMISM:
-        kept = [judged[i] for i in range(len(clips))]
-        return FittedDetector(normaliser, detector, kept, training, optimism=optimism)
+        everything = np.arange(len(log_mels))
+        return fit.result(detector, judged, fit.planted_evidence(detector, everything), training, optimism)
+    changed = fit.planted_evidence(detector, folds[0])
     for learn, hold in zip(rest[1:], folds[1:], strict=True):
-        judged |= evidence(fitted(learn, None, training.steps)[0], hold)
-    detector, _ = fitted(np.arange(len(clips)), None, training.steps)
-    kept = [judged[i] for i in range(len(clips))]
-    return FittedDetector(normaliser, detector, kept, training, cross_fitted=True, optimism=optimism)
+        other = fit.fitted(learn, None, training.steps)[0]
+        judged |= fit.evidence(other, hold)
+        changed |= fit.planted_evidence(other, hold)
+    detector, _ = fit.fitted(np.arange(len(log_mels)), None, training.steps)
+    return fit.result(detector, judged, changed, training, optimism, cross_fitted=True)
+
+
+class _Fit:
+    """What all networks of one fit share."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        log_mels: list[FloatArray],
+        planted: Sequence[PlantedClip],
+        statistics: Collection[str],
+        progress: ProgressCallback | None,
+    ) -> None:
+        self._recipe, self._log_mels, self._planted = recipe, log_mels, planted
+        self._statistics, self._progress = statistics, progress
+        self._normaliser = BandNormaliser.of([prepared(recipe, log_mel) for log_mel in log_mels])
+        self._clips = [self._normaliser(prepared(recipe, log_mel)) for log_mel in log_mels]
+
+    def fitted(self, learn: IntArray, hold: IntArray | None, steps: int | None = None) -> tuple[Detector, Training]:
+        """A detector that learnt the clips `learn`, stopped by the clips `hold` or after `steps`."""
+        recipe = self._recipe
+        kind = detector_class(recipe.detector.kind)
+        shape = (recipe.features.patch_frames, self._clips[0].shape[1])
+        detector = kind(kind.Options(**recipe.detector.options), shape, recipe.seed)
+        held_out = None if hold is None else _patches(recipe, self._clips, hold)
+        learnt = _patches(recipe, self._clips, learn)
+        return detector, detector.fit(learnt, held_out, steps=steps, progress=self._progress)
+
+    def evidence(self, detector: Detector, indices: IntArray) -> dict[int, ClipEvidence]:
+        """Evidence of some training clips, by number."""
+        return {int(index): self._read(detector, self._log_mels[index]) for index in indices}
+
+    def planted_evidence(self, detector: Detector, clips: IntArray) -> dict[int, ClipEvidence]:
+        """Evidence of what was planted into some training clips, by its own number."""
+        wanted = {int(clip) for clip in clips}
+        return {
+            number: self._read(detector, planted.log_mel())
+            for number, planted in enumerate(self._planted)
+            if planted.clip in wanted
+        }
+
+    def _read(self, detector: Detector, log_mel: FloatArray) -> ClipEvidence:
+        reader = ClipReader(self._recipe, detector, self._normaliser, self._statistics)
+        reader.add(log_mel)
+        return reader.finish()[0]
+
+    def result(
+        self,
+        detector: Detector,
+        judged: dict[int, ClipEvidence],
+        changed: dict[int, ClipEvidence],
+        training: Training,
+        optimism: float,
+        cross_fitted: bool = False,
+    ) -> FittedDetector:
+        """All evidence in the order of clips and of what was planted."""
+        clips, planted = ([found[number] for number in range(len(found))] for found in (judged, changed))
+        return FittedDetector(self._normaliser, detector, clips, planted, training, cross_fitted, optimism)
 
 
 def _patches(recipe: Recipe, clips: list[FloatArray], indices: IntArray) -> PatchSet:
@@ -121,15 +224,6 @@ def _patches(recipe: Recipe, clips: list[FloatArray], indices: IntArray) -> Patc
     return PatchSet([clips[i] for i in indices], features.patch_frames, features.patch_hop_frames)
 
 
-def _evidence(recipe: Recipe, detector: Detector, normaliser: BandNormaliser, log_mel: FloatArray) -> ClipEvidence:
-    reader = ClipReader(recipe, detector, normaliser)
-    reader.add(log_mel)
-    return reader.finish()[0]
-
-
 def _error(judged: dict[int, ClipEvidence], indices: IntArray) -> float:
     """Mean squared residual of some clips; not the paper score, which may be negative and has no common scale."""
-    energies = [
-        np.mean(np.square(judged[int(i)].residual_mean) + np.square(judged[int(i)].residual_spread)) for i in indices
-    ]
-    return float(np.mean(energies))
+    return float(np.mean([judged[int(i)].error for i in indices]))

@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from acoustic_ad.detectors.base import ProgressCallback, detector_class
+from acoustic_ad.detectors.base import ProgressCallback
 from acoustic_ad.errors import BundleError, ClipError, NotFittedError
-from acoustic_ad.models.evidence import BandNormaliser, ClipReader, FloatArray
-from acoustic_ad.models.fitting import FittedDetector, checked_log_mels, fit_detector, session_or_block
+from acoustic_ad.models.combination import Combination, helpful
+from acoustic_ad.models.detection import DetectionCurve, detection_curves
+from acoustic_ad.models.evidence import FloatArray
+from acoustic_ad.models.fitting import FittedDetector, MachineSound, fit_detectors
+from acoustic_ad.models.judge import Judge
+from acoustic_ad.models.planting import PlantedClip
 from acoustic_ad.recipe import Recipe
 from acoustic_ad.scores.calibration import Calibration, fold_of
-from acoustic_ad.scores.clip_score import ClipScorer, make_scorer
 
 Array = npt.NDArray[np.float64]
 # A band whose residual hardly moves over the normal clips is not allowed to look infinitely unusual.
@@ -33,6 +36,7 @@ class ClipScore:
     bands: Array  # [mels], clip-mean level against the machine's normal, dB, signed
     band_z: Array  # [mels], clip-mean residual in standard deviations of normal clips, signed
     level_db: float  # mean over bands of the clip-mean log-mel
+    paper_score: float  # the (first) detector's own paper score, mean over the clip's patches
 
 
 class MachineModel:
@@ -43,50 +47,70 @@ class MachineModel:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.detector: FittedDetector | None = None
+        self.judges: list[Judge] = []
+        self.kept: list[int] = [0]  # which of the recipe's judges these are
+        self.combination: Combination | None = None  # of several judges
         self.calibration: Calibration | None = None
-        self._scorer: ClipScorer = make_scorer(
-            recipe.scorer.kind, statistics=recipe.scorer.statistics, gwrp_r=recipe.scorer.gwrp_r
-        )
+        self.detection: tuple[DetectionCurve, ...] = ()
         # [mels] each: what the clip-mean level and residual of normal clips look like
         self._normal: dict[str, Array] = {}
+
+    @property
+    def detector(self) -> FittedDetector | None:
+        """Normaliser and detector of the first judge."""
+        return self.judges[0].fitted if self.judges else None
 
     def fit(
         self,
         log_mels: Sequence[FloatArray],
         sessions: Sequence[Hashable] | None = None,
         progress: ProgressCallback | None = None,
+        planted: Sequence[PlantedClip] = (),
     ) -> MachineModel:
         """Learn from the log-mels [frames, mels] of normal clips, at least 10 of them.
 
         `sessions` [n] names the recording of each clip: clips of one recording are never split between learning and
-        judging. Without it, neighbouring clips are taken to belong together.
+        judging. Without it, neighbouring clips are taken to belong together. `planted` are clips with planted faults,
+        by which the model chooses where its recipe says so, and measures its detection limit.
         Raises TrainingError (too few, too short, not finite, differing mels).
         """
-        clips = checked_log_mels(self.recipe, log_mels)
-        groups = session_or_block(len(clips), sessions, self.recipe.training.folds)
-        return self.calibrate(fit_detector(self.recipe, clips, groups, progress), clips, groups)
+        sound = MachineSound.of(self.recipe, log_mels, sessions, planted)
+        return self.calibrate(fit_detectors(self.recipe, [sound], progress)[0], sound)
 
-    def calibrate(
-        self, detector: FittedDetector, log_mels: Sequence[FloatArray], sessions: Sequence[Hashable]
-    ) -> MachineModel:
-        """Fit scorer and calibration to one machine's clips, around a detector that may know other machines as well.
+    def calibrate(self, detectors: Sequence[FittedDetector], sound: MachineSound) -> MachineModel:
+        """Fit scorers and calibration to one machine's clips, around detectors that may know other machines as well.
 
-        `detector.evidence` must hold the evidence of these clips, in this order.
+        There is a detector for each judge of the recipe; its `evidence` is that of these clips, in this order.
         """
-        self.detector = detector
-        fold = fold_of(sessions, self.recipe.training.folds)
-        scores = self._scorer.cross_fit(detector.evidence, fold, detector.trust)
-        self.calibration = Calibration.of(scores, len(set(sessions)))
-        residuals = np.stack([clip.residual_mean for clip in detector.evidence])
+        fold = fold_of(sound.sessions, self.recipe.training.folds)
+        into = [one.clip for one in sound.planted]
+        judges = [Judge(recipe) for recipe in self.recipe.judges]
+        scores = [judge.fit(found, fold, into) for judge, found in zip(judges, detectors, strict=True)]
+        kept = [0]
+        if len(judges) > 1:
+            kept = helpful(scores, self.recipe.combine)
+            self.combination = Combination.of([scores[number] for number in kept])
+        self.kept, self.judges = kept, [judges[number] for number in kept]
+        normal = self._combined([scores[number].normal for number in kept])
+        changed = self._combined([scores[number].planted for number in kept])
+        self.calibration = Calibration.of(normal, len(set(sound.sessions)))
+        self.detection = detection_curves(sound.planted, changed, self.calibration.limit(NORMAL_LIMIT_P))
+        self._normal = self._describe_normal(detectors[kept[0]], sound.log_mels)
+        return self
+
+    def _combined(self, scores: Sequence[Array]) -> Array:
+        return scores[0] if self.combination is None else self.combination(np.stack(scores))
+
+    @staticmethod
+    def _describe_normal(detector: FittedDetector, log_mels: Sequence[FloatArray]) -> dict[str, Array]:
+        residuals = np.stack([clip.statistics["residual"] for clip in detector.evidence])
         levels = np.stack([log_mel.mean(axis=0, dtype=np.float64) for log_mel in log_mels])
-        self._normal = {
+        return {
             "level_db": levels.mean(axis=0),
             "clip_levels_db": levels.mean(axis=1),
             "residual_mean": residuals.mean(axis=0),
             "residual_deviation": np.maximum(residuals.std(axis=0), SMALLEST_BAND_DEVIATION),
         }
-        return self
 
     def recalibrate(self, log_mels: Sequence[FloatArray]) -> None:
         """Calibrate on normal clips [frames, mels] that were kept out of the fit, in place of the cross-fitted ones."""
@@ -101,18 +125,25 @@ class MachineModel:
 
         The verdict does not depend on how the clip is cut into blocks.
         """
-        if self.detector is None or self.calibration is None:
+        if not self.judges or self.calibration is None:
             raise NotFittedError("the model has learnt nothing yet: call fit, or load it from a bundle")
-        reader = ClipReader(self.recipe, self.detector.detector, self.detector.normaliser)
+        readers = [judge.reader() for judge in self.judges]
         for block in blocks:
             if block.ndim != 2 or block.shape[1] != self.n_mels:
                 raise ClipError("bad_header", f"log-mel of shape {block.shape}; the model has {self.n_mels} mels")
-            reader.add(block)
-        clip, level = reader.finish()
-        score = self._scorer.score(clip)
-        z = (clip.residual_mean - self._normal["residual_mean"]) / self._normal["residual_deviation"]
+            for reader in readers:
+                reader.add(block)
+        clips, levels = zip(*(reader.finish() for reader in readers), strict=True)
+        scores = [np.array(judge.scorer.score(clip)) for judge, clip in zip(self.judges, clips, strict=True)]
+        score = float(self._combined(scores))
+        z = (clips[0].statistics["residual"] - self._normal["residual_mean"]) / self._normal["residual_deviation"]
         return ClipScore(
-            score, self.calibration.p_value(score), level - self._normal["level_db"], z, float(level.mean())
+            score,
+            self.calibration.p_value(score),
+            levels[0] - self._normal["level_db"],
+            z,
+            float(levels[0].mean()),
+            float(clips[0].patch_scores.mean()),
         )
 
     def normal_range(self) -> tuple[float, float]:
@@ -130,45 +161,51 @@ class MachineModel:
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """All arrays of a fitted model, by dotted names."""
-        if self.detector is None or self.calibration is None:
+        if not self.judges or self.calibration is None:
             raise NotFittedError("the model has learnt nothing yet: there is nothing to keep")
         parts: dict[str, Mapping[str, npt.NDArray[Any]]] = {
-            "normaliser": {"mean": self.detector.normaliser.mean, "deviation": self.detector.normaliser.deviation},
-            "detector": self.detector.detector.state(),
-            "scorer": self._scorer.state(),
             "calibration": {"scores": self.calibration.scores},
             "normal": self._normal,
         }
-        return {f"{part}.{name}": value for part, arrays in parts.items() for name, value in arrays.items()}
+        if self.combination is None:
+            parts[""] = self.judges[0].state()
+        else:
+            parts["combination"] = self.combination.state()
+            parts |= {f"judge_{number}": judge.state() for number, judge in zip(self.kept, self.judges, strict=True)}
+        return {f"{part}.{name}".lstrip("."): value for part, arrays in parts.items() for name, value in arrays.items()}
 
     @classmethod
     def from_state(
         cls, recipe: Recipe, state: Mapping[str, npt.NDArray[Any]], calibration: Calibration
     ) -> MachineModel:
         """The model whose arrays `state` holds; raises BundleError where names, shapes or finiteness do not fit."""
-        parts: dict[str, dict[str, npt.NDArray[Any]]] = {}
         for name, value in state.items():
-            part, _, rest = name.partition(".")
             if not np.isfinite(value).all():
                 raise BundleError(f"array {name!r} contains NaN or Inf")
-            parts.setdefault(part, {})[rest] = value
-        extra = parts.keys() - {"normaliser", "detector", "scorer", "calibration", "normal"}
-        if extra:
-            raise BundleError(f"unexpected arrays: {', '.join(sorted(extra))}")
+        parts = _parts(state)
         model = cls(recipe)
-        normaliser = BandNormaliser.from_state(parts.get("normaliser", {}))
-        mels = len(normaliser.mean)
+        model._take_judges({name: parts.pop(name) for name in list(parts) if name not in ("normal", "calibration")})
+        mels = model.n_mels
         model._normal = _checked_normal(parts.get("normal", {}), mels)
-        kind = detector_class(recipe.detector.kind)
-        detector = kind(kind.Options(**recipe.detector.options), (recipe.features.patch_frames, mels), recipe.seed)
-        detector.load_state(parts.get("detector", {}))
-        model.detector = FittedDetector(normaliser, detector, evidence=())
-        model._scorer.load_state(parts.get("scorer", {}))
         if not np.array_equal(parts.get("calibration", {}).get("scores", np.zeros(0)), calibration.scores):
             raise BundleError("the calibration scores in the weights and in bundle.json differ")
         model.calibration = calibration
         model._try_out(mels)
         return model
+
+    def _take_judges(self, parts: dict[str, dict[str, npt.NDArray[Any]]]) -> None:
+        if not self.recipe.members:
+            self.judges = [Judge.from_state(self.recipe, parts)]
+            return
+        numbers = [number for number in range(len(self.recipe.members)) if f"judge_{number}" in parts]
+        if set(parts) != {"combination", *(f"judge_{number}" for number in numbers)} or not numbers:
+            raise BundleError(f"an ensemble keeps its judges and their combination, the bundle has {sorted(parts)}")
+        self.kept = numbers
+        recipes = self.recipe.judges
+        self.judges = [Judge.from_state(recipes[number], _parts(parts[f"judge_{number}"])) for number in numbers]
+        if len({len(judge.fitted.normaliser.mean) for judge in self.judges}) > 1:
+            raise BundleError("the judges of the ensemble differ in their number of mels")
+        self.combination = Combination.from_state(parts["combination"], len(numbers))
 
     def _try_out(self, mels: int) -> None:
         """Score silence: whatever does not fit together shows now, not in the middle of a job."""
@@ -178,6 +215,15 @@ class MachineModel:
             raise BundleError(f"the arrays do not fit together: {error}") from error
         if not np.isfinite(verdict.score):
             raise BundleError("the model gives a score that is not a number")
+
+
+def _parts(state: Mapping[str, npt.NDArray[Any]]) -> dict[str, dict[str, npt.NDArray[Any]]]:
+    """Arrays by the first part of their dotted names."""
+    parts: dict[str, dict[str, npt.NDArray[Any]]] = {}
+    for name, value in state.items():
+        part, _, rest = name.partition(".")
+        parts.setdefault(part, {})[rest] = value
+    return parts
 
 
 def _checked_normal(arrays: Mapping[str, npt.NDArray[Any]], mels: int) -> dict[str, Array]:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from acoustic_ad.errors import BundleError
-from acoustic_ad.scores.clip_score import Array, IntArray
+from acoustic_ad.scores.clip_score import IntArray
+from acoustic_ad.scores.evidence import Array
 
 
 @dataclass(frozen=True, slots=True)

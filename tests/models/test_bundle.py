@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,7 +14,9 @@ import numpy as np
 import pytest
 from small_models import DETAILS, clips, fitted, scores
 
+from acoustic_ad.detectors.base import Progress
 from acoustic_ad.errors import BundleError, NotFittedError
+from acoustic_ad.models import bundle_info
 from acoustic_ad.models.bundle import TrainingDetails, read_bundle, read_info, write_bundle
 from acoustic_ad.models.bundle_files import pack_arrays, unpack_arrays
 from acoustic_ad.models.machine_model import MachineModel
@@ -56,6 +60,28 @@ def test_info_says_what_the_model_is(tmp_path: Path) -> None:
     assert model.detector is not None and info.training.steps == model.detector.training.steps
     assert info.training.cross_fitted == model.detector.cross_fitted
     assert len(info.training.curve) == len(model.detector.training.curve)
+
+
+def test_the_whole_training_curve_is_kept_and_older_ones_are_read(tmp_path: Path) -> None:
+    model = fitted(kind="dae")
+    assert model.detector is not None
+    parts = {"kl": 0.25, "context": float("nan")}
+    curve = (Progress(5, 10, 2.0, 1.5, parts, 0.5), Progress(10, 10, 1.0, float("nan")))
+    training = dataclasses.replace(model.detector.training, curve=curve)
+    drawn = copy.copy(model)
+    drawn.detector = dataclasses.replace(model.detector, training=training)
+    write_bundle(tmp_path / "m", "m", "v0001", drawn, DETAILS)
+    first, second = read_info(tmp_path / "m" / "v0001").training.curve
+    assert (first.step, first.loss, first.held_out_loss, first.held_out_spread) == (5, 2.0, 1.5, 0.5)
+    assert first.losses == {"kl": 0.25, "context": None}
+    assert (second.held_out_loss, second.held_out_spread, second.losses) == (None, None, {})
+
+    document = json.loads((tmp_path / "m" / "v0001" / "bundle.json").read_text())
+    for point in document["training"]["curve"]:
+        del point["held_out_spread"], point["losses"]
+    document["digest"] = bundle_info._digest(document)
+    older = bundle_info.parse(json.dumps(document).encode()).training.curve
+    assert [(point.loss, point.held_out_spread, point.losses) for point in older] == [(2.0, None, {}), (1.0, None, {})]
 
 
 def test_recipe_in_bundle_json_is_a_valid_recipe(tmp_path: Path) -> None:

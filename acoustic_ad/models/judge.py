@@ -1,0 +1,77 @@
+"""One detector with the clip scorer behind it: what a model consists of, or one member of an ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from acoustic_ad.detectors.base import detector_class
+from acoustic_ad.errors import BundleError, NotFittedError
+from acoustic_ad.models.evidence import BandNormaliser, ClipReader
+from acoustic_ad.models.fitting import FittedDetector
+from acoustic_ad.recipe import Recipe
+from acoustic_ad.scores.clip_score import ClipScorer, FittedScores, IntArray, Planted, make_scorer
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+class Judge:
+    """Says how unusual a clip is, by one recipe's detector and scorer."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.scorer: ClipScorer = make_scorer(
+            recipe.scorer.kind, statistics=recipe.scorer.statistics, gwrp_r=recipe.scorer.gwrp_r
+        )
+        self._fitted: FittedDetector | None = None
+
+    @property
+    def fitted(self) -> FittedDetector:
+        """Normaliser and detector; raises NotFittedError before `fit` or `from_state`."""
+        if self._fitted is None:
+            raise NotFittedError("the model has learnt nothing yet: call fit, or load it from a bundle")
+        return self._fitted
+
+    def fit(self, detector: FittedDetector, fold: IntArray, planted_into: Sequence[int] = ()) -> FittedScores:
+        """Fit the scorer to the detector's evidence of n clips, which are in folds [n].
+
+        `planted_into` [k] names the clip that each piece of the detector's evidence of planted faults was planted into.
+        """
+        self._fitted = detector
+        planted = None
+        if detector.planted:
+            planted = Planted(detector.planted, fold[np.asarray(planted_into, np.int64)])
+        return self.scorer.fit(detector.evidence, fold, detector.trust, planted)
+
+    def reader(self) -> ClipReader:
+        """For one clip: takes its log-mel block by block, gives the evidence that the scorer wants."""
+        fitted = self.fitted
+        return ClipReader(self.recipe, fitted.detector, fitted.normaliser, self.scorer.statistics)
+
+    def state(self) -> Arrays:
+        """All arrays, by dotted names."""
+        fitted = self.fitted
+        parts: dict[str, Mapping[str, npt.NDArray[Any]]] = {
+            "normaliser": {"mean": fitted.normaliser.mean, "deviation": fitted.normaliser.deviation},
+            "detector": fitted.detector.state(),
+            "scorer": self.scorer.state(),
+        }
+        return {f"{part}.{name}": value for part, arrays in parts.items() for name, value in arrays.items()}
+
+    @classmethod
+    def from_state(cls, recipe: Recipe, parts: Mapping[str, Arrays]) -> Judge:
+        """The judge whose arrays `parts` holds; raises BundleError where names, shapes or finiteness do not fit."""
+        if extra := parts.keys() - {"normaliser", "detector", "scorer"}:
+            raise BundleError(f"unexpected arrays: {', '.join(sorted(extra))}")
+        judge = cls(recipe)
+        normaliser = BandNormaliser.from_state(parts.get("normaliser", {}))
+        kind = detector_class(recipe.detector.kind)
+        shape = (recipe.features.patch_frames, len(normaliser.mean))
+        detector = kind(kind.Options(**recipe.detector.options), shape, recipe.seed)
+        detector.load_state(parts.get("detector", {}))
+        judge._fitted = FittedDetector(normaliser, detector, evidence=())
+        judge.scorer.load_state(parts.get("scorer", {}))
+        return judge

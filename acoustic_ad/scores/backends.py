@@ -1,0 +1,309 @@
+"""What is normal for one statistic of a machine's clips, and how far a clip is from it.
+
+Each back-end is fitted on vectors [n, p] of normal clips, and gives the distance of a vector; all distances are on
+one scale: that of the closest quarter of normal clips which were left out of the fit is below 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.covariance import LedoitWolf
+from sklearn.mixture import GaussianMixture
+
+from acoustic_ad.errors import BundleError
+
+Array = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+State = Mapping[str, npt.NDArray[Any]]
+BackendName = Literal["mahalanobis", "gaussian_mixture", "nearest_neighbour"]
+
+# Shrinkages to choose from: 0 would trust the sample covariance, 1 only its diagonal.
+SHRINKAGES: Final = np.array([0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.18, 0.25, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95])
+UNIT_QUANTILE: Final = 0.25
+# A statistic that hardly moves over the normal clips (in normalised units) may not claim an endless distance.
+SMALLEST_DEVIATION: Final = 0.02
+CLIPS_A_COMPONENT: Final = 20  # of a mixture, at least
+MOST_COMPONENTS: Final = 4
+NEIGHBOURS: Final = 2
+SMALLEST_RADIUS: Final = 1e-3
+
+
+class Backend(Protocol):
+    """Distance of a vector [p] from normal ones."""
+
+    name: ClassVar[str]
+
+    @classmethod
+    def fit(cls, vectors: Array, shrinkage: float) -> Self:
+        """Learn from vectors [n, p], in no unit yet."""
+
+    def distances(self, vectors: Array) -> Array:
+        """Distances [n] of vectors [n, p]."""
+
+    def in_unit(self, unit: float) -> Self:
+        """The same, with all distances divided by `unit`."""
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Named arrays that `from_state` turns back into the same back-end."""
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """From a `state`; raises BundleError where it does not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrossFit:
+    """A back-end fitted to all vectors, and the distances of each vector by what those of the other folds taught."""
+
+    backend: Backend
+    distances: Array  # [n]
+    planted: Array  # [k], of further vectors that belong to folds, such as clips with planted faults
+
+
+def cross_fit(
+    name: BackendName,
+    vectors: Array,
+    fold: IntArray,
+    planted: Array | None = None,
+    planted_fold: IntArray | None = None,
+) -> CrossFit:
+    """Fit the back-end `name` to vectors [n, p] of normal clips, of which fold [n] keeps those of a recording together.
+
+    Shrinkage and unit are those of all clips throughout. Chosen anew without each fold, they would differ from the
+    final ones, the more the fewer the folds. The unit is the lower quartile of left-out distances, not their median:
+    with few recordings, those at the edge (the slowest, the fastest) are extrapolated to when left out, and how far off
+    they seem differs from machine to machine.
+    """
+    kind = BACKENDS[name]
+    shrinkage = likeliest_shrinkage(vectors, fold)
+    distances = np.empty(len(vectors))
+    others = np.empty(0 if planted is None else len(planted))
+    for number in np.unique(fold):
+        rest = kind.fit(vectors[fold != number], shrinkage)
+        distances[fold == number] = rest.distances(vectors[fold == number])
+        if planted is not None and planted_fold is not None:
+            others[planted_fold == number] = rest.distances(planted[planted_fold == number])
+    unit = max(float(np.quantile(distances, UNIT_QUANTILE)), 1e-9)
+    return CrossFit(kind.fit(vectors, shrinkage).in_unit(unit), distances / unit, others / unit)
+
+
+# --- covariance ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Correlations:
+    """Eigenvalues and eigenvectors of a correlation matrix, from which every shrinkage is had at no cost."""
+
+    mean: Array  # [p]
+    deviation: Array  # [p]
+    values: Array  # [p]
+    vectors: Array  # [p, p]
+
+    @classmethod
+    def of(cls, rows: Array) -> Correlations:
+        """Of rows [n, p]."""
+        mean, deviation = rows.mean(axis=0), np.maximum(rows.std(axis=0), SMALLEST_DEVIATION)
+        correlation = np.atleast_2d(np.cov((rows - mean) / deviation, rowvar=False, bias=True))
+        values, vectors = np.linalg.eigh(correlation)
+        return cls(mean, deviation, np.maximum(values, 0.0), vectors)
+
+    def whitening(self, shrinkage: float) -> Array:
+        """W [p, p]: deviations from the mean times W are uncorrelated, of unit variance but for the shrinkage."""
+        shrunk = (1.0 - shrinkage) * self.values + shrinkage
+        return np.asarray(self.vectors / self.deviation[:, None] / np.sqrt(shrunk))
+
+    def surprise(self, rows: Array, shrinkage: float) -> float:
+        """Twice the negative log likelihood of rows [n, p], up to a constant."""
+        shrunk = (1.0 - shrinkage) * self.values + shrinkage
+        log_volume = np.log(shrunk).sum() + 2.0 * np.log(self.deviation).sum()
+        return float(np.square((rows - self.mean) @ self.whitening(shrinkage)).sum() + len(rows) * log_volume)
+
+
+def likeliest_shrinkage(vectors: Array, fold: IntArray) -> float:
+    """The shrinkage under which each fold's vectors [n, p] are likeliest, given the other folds (fold is [n]).
+
+    Ledoit & Wolf (2004) assume independent clips, and clips of one recording are not: ten of them look like ten
+    observations and are hardly more than one. Where there are no two folds it is theirs all the same.
+    """
+    numbers = np.unique(fold)
+    if len(numbers) < 2:
+        spectrum = Correlations.of(vectors)
+        own = float(LedoitWolf().fit((vectors - spectrum.mean) / spectrum.deviation).shrinkage_)
+        return max(own, float(SHRINKAGES[0]))  # two clips look like certainty, and their covariance has no inverse
+    surprise = np.zeros(len(SHRINKAGES))
+    for number in numbers:
+        spectrum = Correlations.of(vectors[fold != number])
+        surprise += [spectrum.surprise(vectors[fold == number], shrinkage) for shrinkage in SHRINKAGES]
+    return float(SHRINKAGES[int(surprise.argmin())])
+
+
+# --- back-ends -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """One cloud: root mean square of the whitened deviation from its centre (Mahalanobis)."""
+
+    name: ClassVar[str] = "mahalanobis"
+    location: Array  # [p]
+    whitening: Array  # [p, p]; W times its transpose is the precision
+
+    @classmethod
+    def fit(cls, vectors: Array, shrinkage: float) -> Self:
+        """As `Backend.fit`."""
+        found = Correlations.of(vectors)
+        return cls(found.mean, found.whitening(shrinkage))
+
+    def whitened(self, vectors: Array) -> Array:
+        """Vectors [n, p] in the cloud's own coordinates."""
+        return np.asarray((vectors - self.location) @ self.whitening)
+
+    def distances(self, vectors: Array) -> Array:
+        """As `Backend.distances`."""
+        return np.asarray(np.sqrt(np.mean(np.square(self.whitened(vectors)), axis=1)))
+
+    def in_unit(self, unit: float) -> Self:
+        """As `Backend.in_unit`."""
+        return type(self)(self.location, self.whitening / unit)
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """As `Backend.state`."""
+        return {"location": self.location, "whitening": self.whitening}
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """As `Backend.from_state`."""
+        location, whitening = _arrays(state, "location", "whitening")
+        if location.ndim != 1 or whitening.shape != (len(location), len(location)):
+            raise BundleError(f"scorer shapes do not fit: location {location.shape}, whitening {whitening.shape}")
+        return cls(location, whitening)
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """A Gaussian mixture in the cloud's coordinates, for machines with several ways of running.
+
+    Spherical components, as many as 20 clips each allow, at most four. The distance is the root of twice the drop of
+    the log density, per dimension, from where it is highest.
+    """
+
+    name: ClassVar[str] = "gaussian_mixture"
+    cloud: Cloud
+    weights: Array  # [k]
+    means: Array  # [k, p]
+    variances: Array  # [k]
+    unit: float = 1.0
+
+    @classmethod
+    def fit(cls, vectors: Array, shrinkage: float) -> Self:
+        """As `Backend.fit`."""
+        cloud = Cloud.fit(vectors, shrinkage)
+        count = int(np.clip(len(vectors) // CLIPS_A_COMPONENT, 1, MOST_COMPONENTS))
+        mixture = GaussianMixture(count, covariance_type="spherical", reg_covar=0.05, random_state=0, n_init=2)
+        mixture.fit(cloud.whitened(vectors))
+        return cls(cloud, mixture.weights_, mixture.means_, mixture.covariances_)
+
+    def _log_density(self, whitened: Array) -> Array:
+        square = np.square(whitened[:, None, :] - self.means[None]).sum(axis=2)  # [n, k]
+        p = whitened.shape[1]
+        logs = np.log(self.weights) - 0.5 * (square / self.variances + p * np.log(self.variances))
+        return np.asarray(np.logaddexp.reduce(logs, axis=1))
+
+    def distances(self, vectors: Array) -> Array:
+        """As `Backend.distances`."""
+        drop = self._log_density(self.means).max() - self._log_density(self.cloud.whitened(vectors))
+        return np.asarray(np.sqrt(np.maximum(2.0 * drop / vectors.shape[1], 0.0)) / self.unit)
+
+    def in_unit(self, unit: float) -> Self:
+        """As `Backend.in_unit`."""
+        return type(self)(self.cloud, self.weights, self.means, self.variances, self.unit * unit)
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """As `Backend.state`."""
+        own = {"weights": self.weights, "means": self.means, "variances": self.variances}
+        return self.cloud.state() | own | {"unit": np.array([self.unit])}
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """As `Backend.from_state`."""
+        names = ("location", "whitening", "weights", "means", "variances", "unit")
+        location, whitening, weights, means, variances, unit = _arrays(state, *names)
+        cloud = Cloud.from_state({"location": location, "whitening": whitening})
+        count = len(weights) if weights.ndim == 1 else 0
+        if not count or means.shape != (count, len(location)) or variances.shape != (count,) or unit.shape != (1,):
+            raise BundleError("the mixture's shapes do not fit")
+        if not ((weights > 0).all() and (variances > 0).all() and unit[0] > 0):
+            raise BundleError("the mixture's weights, variances and unit must be positive")
+        return cls(cloud, weights, means, variances, float(unit[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Distance to the nearest normal clips in the cloud's coordinates, each in units of how sparse it is around them.
+
+    A clip near a lonely normal one is no more unusual than one as near to a crowd, relative to their own neighbours'
+    distance (local density rescaling).
+    """
+
+    name: ClassVar[str] = "nearest_neighbour"
+    cloud: Cloud
+    points: Array  # [n, p], whitened
+    radius: Array  # [n]
+    unit: float = 1.0
+
+    @classmethod
+    def fit(cls, vectors: Array, shrinkage: float) -> Self:
+        """As `Backend.fit`."""
+        cloud = Cloud.fit(vectors, shrinkage)
+        points = cloud.whitened(vectors)
+        apart = _apart(points, points)
+        np.fill_diagonal(apart, np.inf)
+        nearest = np.sort(apart, axis=1)[:, : min(NEIGHBOURS, len(points) - 1)]
+        return cls(cloud, points, np.maximum(nearest.mean(axis=1), SMALLEST_RADIUS))
+
+    def distances(self, vectors: Array) -> Array:
+        """As `Backend.distances`."""
+        apart = _apart(self.cloud.whitened(vectors), self.points) / self.radius
+        return np.asarray(np.sort(apart, axis=1)[:, :NEIGHBOURS].mean(axis=1) / self.unit)
+
+    def in_unit(self, unit: float) -> Self:
+        """As `Backend.in_unit`."""
+        return type(self)(self.cloud, self.points, self.radius, self.unit * unit)
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """As `Backend.state`."""
+        return self.cloud.state() | {"points": self.points, "radius": self.radius, "unit": np.array([self.unit])}
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """As `Backend.from_state`."""
+        location, whitening, points, radius, unit = _arrays(state, "location", "whitening", "points", "radius", "unit")
+        cloud = Cloud.from_state({"location": location, "whitening": whitening})
+        if points.ndim != 2 or points.shape[1] != len(location) or radius.shape != points.shape[:1] or not len(radius):
+            raise BundleError("the neighbours' shapes do not fit")
+        if unit.shape != (1,) or not (unit[0] > 0 and (radius > 0).all()):
+            raise BundleError("the neighbours' radius and unit must be positive")
+        return cls(cloud, points, radius, float(unit[0]))
+
+
+def _apart(left: Array, right: Array) -> Array:
+    """Root mean square differences [n, m] of rows [n, p] and [m, p]."""
+    square = np.square(left).sum(axis=1)[:, None] + np.square(right).sum(axis=1) - 2.0 * left @ right.T
+    return np.asarray(np.sqrt(np.maximum(square, 0.0) / left.shape[1]))
+
+
+def _arrays(state: State, *names: str) -> list[Array]:
+    if set(state) != set(names):
+        raise BundleError(f"the clip scorer needs {sorted(names)}, the bundle has {sorted(state)}")
+    arrays = [np.asarray(state[name]) for name in names]
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise BundleError("the clip scorer's arrays contain NaN or Inf")
+    return arrays
+
+
+BACKENDS: Final[Mapping[str, type[Backend]]] = {kind.name: kind for kind in (Cloud, Mixture, Neighbours)}
