@@ -16,7 +16,7 @@ from acoustic_ad.sound.planted import LEVELS_DB, PlantedFault, Planter, planted_
 
 FloatArray = npt.NDArray[np.float32]
 # Enough clips that one odd recording does not decide, few enough that planting takes seconds.
-PLANTED_CLIPS: Final = 8
+PLANTED_CLIPS: Final = 6
 LONGEST_PLANTED_S: Final = 30.0
 
 
