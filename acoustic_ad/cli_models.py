@@ -62,6 +62,7 @@ def show(
     """
     from acoustic_ad.models.registry import Registry
     from acoustic_ad.report.curves import check_plot_suffix, write_curves
+    from acoustic_ad.report.limits import detection_lines
     from acoustic_ad.sound.clip import one_line
 
     if plot is not None:
@@ -82,6 +83,14 @@ def show(
         f"calibration  {info.calibration.promise}",
         f"digest       {info.digest}",
     ]
+    for judge in info.judges:
+        statistics = ", ".join(name.removesuffix(":mahalanobis") for name in judge.statistics) or "its paper score"
+        lines.append(f"judged by    {judge.recipe} ({judge.detector}): {statistics}")
+    if info.calibration.conditions:
+        lines.append(f"conditions   {info.recipe.condition}: {', '.join(map(one_line, info.calibration.conditions))}")
+    if info.detection:
+        lines.append("detection limit (found in half of the clips, at one false alarm in 20):")
+        lines += [f"  {line}" for line in detection_lines(info.detection)]
     if plot is not None:
         lines.append(f"plot         {one_line(str(plot))}")
     answer("\n".join(lines))

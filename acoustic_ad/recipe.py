@@ -102,6 +102,7 @@ class Recipe(_Table):
     scorer: ScorerTable = ScorerTable()
     training: TrainingTable = TrainingTable()
     health: HealthTable = HealthTable()
+    condition: str = ""  # a manifest column (speed, load, product): what is normal is learnt for each of its values
     members: tuple[Recipe, ...] = ()
     combine: Literal["mean", "best"] = "mean"
 
@@ -115,7 +116,7 @@ class Recipe(_Table):
     @property
     def judges(self) -> tuple[Recipe, ...]:
         """The recipes that judge each clip: the members, as far as they are their own masters, or this one."""
-        shared = {"seed": self.seed, "group": self.group, "audio": self.audio, "training": self.training}
+        shared = {"seed": self.seed, "group": self.group, "condition": self.condition, "audio": self.audio, "training": self.training}
         return tuple(member.model_copy(update=shared) for member in self.members) or (self,)
 
     @property

@@ -43,7 +43,8 @@ def score_clip(task: ScoreTask) -> Scored | Unscored:
         return Unscored("bad_model", str(error))
     try:
         clip = _Decoded(task.path, model.recipe)
-        verdict = model.score_stream(front_end.stream(clip.blocks()))
+        condition = dict(task.columns).get(model.recipe.condition) if model.recipe.condition else None
+        verdict = model.score_stream(front_end.stream(clip.blocks()), condition)
         clip.check()
         _check_finished(task)
     except ClipError as error:
@@ -58,6 +59,7 @@ def score_clip(task: ScoreTask) -> Scored | Unscored:
         clip_index(verdict.score, *model.normal_range()),
         clip.duration_s,
         clip.rms_db,
+        None if verdict.condition_known else f"{model.recipe.condition} {condition!r} was not in training",
     )
 
 

@@ -135,7 +135,9 @@ def _task(clip: Clip, registry: Registry) -> ScoreTask:
     try:
         if registry.current(clip.machine) is None:
             raise ClipError("no_model", f"no model for {clip.machine} in {registry.models}")
-        return ScoreTask(clip.clip_id, clip.path, FileStamp.of(clip.path), registry.bundle_path(clip.machine))
+        return ScoreTask(
+            clip.clip_id, clip.path, FileStamp.of(clip.path), registry.bundle_path(clip.machine), clip.columns
+        )
     except BundleError as error:
         raise ClipError("bad_model", str(error)) from error
 

@@ -125,7 +125,7 @@ class Planner:
         if model.bundle is None:
             raise BundleError(f"{clip.machine}: the model has no bundle")
         stamp = FileStamp(stat.st_size, stat.st_mtime_ns, stat.st_ino)
-        return Planned(clip, fact, ScoreTask(clip.clip_id, clip.path, stamp, model.bundle), None, model.digest)
+        return Planned(clip, fact, ScoreTask(clip.clip_id, clip.path, stamp, model.bundle, clip.columns), None, model.digest)
 
     def _without_file(self, clip: Clip, entry: LedgerEntry | None, error: ClipError) -> Planned | None:
         """A clip that cannot be opened at all is a failure of the first run that sees it, and known to the others."""

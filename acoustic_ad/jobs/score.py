@@ -203,6 +203,7 @@ class _Job:
                 index=result.index,
                 duration_s=result.duration_s,
                 level_db=result.rms_db,
+                detail=result.note,
             )
         error = ClipError(result.code, result.reason)
         model = planned.model if error.status == "sensor_fault" else None

@@ -38,6 +38,7 @@ class ScoreTask:
     path: Path
     stamp: FileStamp  # when its content was hashed
     bundle: Path
+    columns: tuple[tuple[str, str], ...] = ()  # of the manifest, by name: a recipe may go by one of them
     settle_s: float = 0.0  # a file whose header leaves its length open is complete when left alone for this long
 
 
@@ -51,6 +52,7 @@ class Scored:
     index: float  # 0..100, the same scale on every machine; 50 is the limit of the normal range
     duration_s: float
     rms_db: float  # of the mono samples, full scale is 0
+    note: str | None = None  # what people should know of this score
 
 
 @dataclass(frozen=True, slots=True)

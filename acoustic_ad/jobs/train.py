@@ -206,9 +206,16 @@ def _read(options: TrainOptions, machine: str, clips: list[Clip], workers: Worke
         [session or clip_id for session, clip_id in zip(sessions, learnt, strict=True)] if any(sessions) else None,
         _digest(clips),
         [readable[clip_id].path for clip_id in learnt],
+        [_condition(readable[clip_id], options.recipe) for clip_id in learnt],
         calibration,
+        [_condition(readable[clip_id], options.recipe) for clip_id in kept],
         left_out,
     )
+
+
+def _condition(clip: Clip, recipe: Recipe) -> str:
+    """The value of the column that the recipe goes by."""
+    return dict(clip.columns).get(recipe.condition, "")
 
 
 def _collect(task: MachineTask, future: Future, report: TrainReport) -> None:

@@ -36,7 +36,9 @@ class MachineClips:
     sessions: list[Hashable] | None  # None where the manifest does not know them
     manifest_digest: str
     paths: list[Path]  # of the clips, in the order of the log-mels
+    conditions: list[str]  # likewise; "" where the recipe goes by no column
     calibration: list[FloatArray] = field(default_factory=list)  # clips that the manifest keeps for calibration
+    calibration_conditions: list[str] = field(default_factory=list)
     left_out: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -107,14 +109,14 @@ def _fitted(task: MachineTask) -> list[MachineModel]:
         tell_progress((task.name, progress))
 
     sounds = [
-        MachineSound.of(task.recipe, clips.log_mels, clips.sessions, _planted(task.recipe, clips))
+        MachineSound.of(task.recipe, clips.log_mels, clips.sessions, _planted(task.recipe, clips), clips.conditions)
         for clips in task.machines
     ]
     models = []
     for clips, sound, found in zip(task.machines, sounds, fit_detectors(task.recipe, sounds, report), strict=True):
         model = MachineModel(task.recipe).calibrate(found, sound)
         if clips.calibration:
-            model.recalibrate(clips.calibration)
+            model.recalibrate(clips.calibration, clips.calibration_conditions)
         models.append(model)
     return models
 

@@ -28,11 +28,11 @@ from acoustic_ad.models.bundle_files import (
     unpack_arrays,
     write_durably,
 )
+from acoustic_ad.models.bundle_facts import FileFacts
 from acoustic_ad.models.bundle_info import (
     JSON_NAME,
     WEIGHTS_NAME,
     BundleInfo,
-    FileFacts,
     TrainingDetails,
     describe,
     parse,
@@ -182,7 +182,13 @@ def _calibration(info: BundleInfo, state: Arrays) -> Calibration:
     scores = state.get("calibration.scores")
     if scores is None or scores.dtype != np.float64 or scores.ndim != 1 or (np.diff(scores) < 0).any():
         raise BundleError("calibration.scores must be ascending F64 numbers")
-    calibration = Calibration(scores, info.calibration.sessions, datetime.fromisoformat(info.calibration.made_at))
+    calibration = Calibration(
+        scores,
+        info.calibration.sessions,
+        datetime.fromisoformat(info.calibration.made_at),
+        state.get("calibration.condition"),
+        info.calibration.conditions,
+    )
     if (len(scores), calibration.smallest_p) != (info.calibration.n, info.calibration.smallest_p):
         raise BundleError(f"{len(scores)} calibration scores; {JSON_NAME} says {info.calibration.n}")
     return calibration

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,96 +12,46 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from acoustic_ad import __version__
 from acoustic_ad.errors import BundleError, NotFittedError
+from acoustic_ad.models.bundle_facts import (
+    CalibrationFacts,
+    Count,
+    DetectionFacts,
+    Facts,
+    FileFacts,
+    JudgeFacts,
+    LeftOut,
+    Sha256,
+    TrainingFacts,
+    UtcTime,
+    Version,
+    calibration_facts,
+    detection_facts,
+    judge_facts,
+    storable,
+    training_facts,
+)
 from acoustic_ad.models.bundle_files import strict_json
-from acoustic_ad.models.names import check_version
 from acoustic_ad.recipe import Recipe
 
 if TYPE_CHECKING:  # torch and scikit-learn take seconds to import; listing models needs neither
-    from acoustic_ad.detectors.base import Progress
-    from acoustic_ad.models.fitting import FittedDetector
     from acoustic_ad.models.machine_model import MachineModel
-    from acoustic_ad.scores.calibration import Calibration
     from acoustic_ad.sound.features import FeatureSpec
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 JSON_NAME: Final = "bundle.json"
 WEIGHTS_NAME: Final = "weights.safetensors"
 # What a score may depend on, by the names that they are installed under.
 PACKAGES: Final = {"torch": "torch", "torchaudio": "torchaudio", "numpy": "numpy", "sklearn": "scikit-learn"}
 
 
-def _utc_time(text: str) -> str:
-    if datetime.fromisoformat(text).utcoffset() is None:
-        raise ValueError(f"{text!r} has no time zone")
-    return text
-
-
-Count = Annotated[int, Field(ge=0, le=10**12)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Version = Annotated[str, AfterValidator(check_version)]
-UtcTime = Annotated[str, AfterValidator(_utc_time)]  # ISO 8601, with its zone
-
-
-class Facts(BaseModel):
-    """A part of a JSON document: nothing unknown, nothing converted, everything finite."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class LeftOut(Facts):
-    """A clip that training left out, and why."""
-
-    clip_id: str
-    code: str
-    reason: str
-
-
-class CurvePoint(Facts):
-    """Losses at one step of the training; null where there was none, or none that is finite."""
-
-    step: Count
-    loss: float | None  # mean since the point before
-    held_out_loss: float | None  # mean over held-out patches
-    # Older bundles have neither of these.
-    # Older bundles have neither of these.
-    held_out_spread: Annotated[float, Field(ge=0)] | None = None  # standard deviation over held-out patches
-    losses: Annotated[dict[str, float | None], Field(max_length=64)] = {}  # named parts of `loss`
-
-
-class TrainingFacts(Facts):
-    """How the training went."""
-
-    seconds: Annotated[float, Field(ge=0)]
-    steps: Count
-    cross_fitted: bool
-    curve: tuple[CurvePoint, ...]
-
-
-class CalibrationFacts(Facts):
-    """What the p-values rest on; the n scores themselves are among the arrays."""
-
-    n: Annotated[Count, Field(ge=1)]
-    sessions: Count
-    made_at: UtcTime
-    smallest_p: Annotated[float, Field(gt=0, le=1)]
-    promise: str
-
-
-class FileFacts(Facts):
-    """A file beside bundle.json."""
-
-    bytes: Count
-    sha256: Sha256
-
-
 class BundleInfo(Facts):
     """What a bundle says of itself: bundle.json, checked."""
 
-    format: Literal[1]
+    format: Literal[2]
     machine: str
     version: Version
     created_at: UtcTime
@@ -117,6 +66,8 @@ class BundleInfo(Facts):
     versions: dict[str, str]
     training: TrainingFacts
     calibration: CalibrationFacts
+    judges: tuple[JudgeFacts, ...]
+    detection: tuple[DetectionFacts, ...]
     files: Annotated[dict[Literal["weights.safetensors"], FileFacts], Field(min_length=1)]
     extra: dict[str, Any]
 
@@ -182,10 +133,12 @@ def describe(machine: str, version: str, model: MachineModel, details: TrainingD
         "spec_digest": None if spec is None else spec.digest,
         "n_clips": details.n_clips,
         "manifest_digest": details.manifest_digest,
-        "left_out": [{key: _storable(text) for key, text in clip.items()} for clip in details.left_out],
+        "left_out": [{key: storable(text) for key, text in clip.items()} for clip in details.left_out],
         "versions": _versions(),
-        "training": _training(model.detector, details.seconds),
-        "calibration": _calibration(model.calibration),
+        "training": training_facts(model.detector, details.seconds),
+        "calibration": calibration_facts(model.calibration),
+        "judges": judge_facts(model),
+        "detection": detection_facts(model),
         "files": {WEIGHTS_NAME: weights.model_dump()},
         "extra": dict(details.extra),
     }
@@ -206,6 +159,8 @@ def parse(content: bytes) -> BundleInfo:
         raise BundleError(
             f"made by a newer acoustic-ad (format {number}; this one reads {FORMAT}): upgrade acoustic-ad"
         )
+    if number == 1:
+        raise BundleError("made by an older acoustic-ad, with other clip scorers (format 1): train the machine again")
     info = validated(BundleInfo, document, JSON_NAME)
     if info.digest != _digest(document):
         raise BundleError(f"{JSON_NAME} was changed after it was written: its digest does not fit its content")
@@ -246,36 +201,6 @@ def _digest(document: Mapping[str, Any]) -> str:
     return sha256(_canonical({key: value for key, value in document.items() if key != "digest"}).encode())
 
 
-def _training(detector: FittedDetector, seconds: float) -> dict[str, Any]:
-    training = detector.training
-    return {
-        "seconds": float(seconds),
-        "steps": training.steps,
-        "cross_fitted": detector.cross_fitted,
-        "curve": [_curve_point(at) for at in training.curve],
-    }
-
-
-def _curve_point(at: Progress) -> dict[str, Any]:
-    return {
-        "step": at.step,
-        "loss": _or_null(at.loss),
-        "held_out_loss": _or_null(at.held_out_loss),
-        "held_out_spread": _or_null(at.held_out_spread),
-        "losses": {name: _or_null(part) for name, part in at.losses.items()},
-    }
-
-
-def _calibration(calibration: Calibration) -> dict[str, Any]:
-    return {
-        "n": len(calibration.scores),
-        "sessions": calibration.sessions,
-        "made_at": calibration.made_at.isoformat(),
-        "smallest_p": calibration.smallest_p,
-        "promise": calibration.promise(),
-    }
-
-
 def _versions() -> dict[str, str]:
     found = {"acoustic_ad": __version__, "python": platform.python_version()}
     for name, package in PACKAGES.items():
@@ -284,12 +209,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "unknown"
     return found
-
-
-def _or_null(loss: float) -> float | None:
-    return float(loss) if math.isfinite(loss) else None
-
-
-def _storable(text: str) -> str:
-    """Half a surrogate pair (a file name that is not UTF-8) is no JSON text: shown as an escape."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -55,8 +55,10 @@ def helpful(scores: Sequence[FittedScores], combine: Literal["mean", "best"]) ->
     """Which members to keep, in their order: by planted faults, never by labels.
 
     "best" keeps the one that finds most of them. "mean" keeps all but those that do harm: one after another is left
-    out, the most harmful first, as long as the others find clearly more without it.
+    out, the most harmful first, as long as the others find clearly more without it. A single member is kept.
     """
+    if len(scores) == 1:
+        return [0]
     whole = Combination.of(scores)
     z = [
         tuple((part - mean) / deviation for part in (found.normal, found.planted))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
 from acoustic_ad.detectors.base import Detector, ProgressCallback, Training, detector_class
 from acoustic_ad.errors import TrainingError
+from acoustic_ad.models.conditions import Conditions
 from acoustic_ad.models.evidence import BandNormaliser, ClipReader, FloatArray, prepared
 from acoustic_ad.models.planting import PlantedClip, plant_in_log_mels
 from acoustic_ad.recipe import Recipe
@@ -32,6 +34,8 @@ class MachineSound:
     log_mels: list[FloatArray]  # [frames, mels] in dB
     sessions: list[Hashable]  # of each clip; what stands in for them where they are unknown
     planted: Sequence[PlantedClip] = ()
+    conditions: Conditions = field(default_factory=Conditions)
+    condition: IntArray | None = None  # [n], the number of each clip's condition, where the recipe has conditions
 
     @classmethod
     def of(
@@ -40,12 +44,24 @@ class MachineSound:
         log_mels: Sequence[FloatArray],
         sessions: Sequence[Hashable] | None = None,
         planted: Sequence[PlantedClip] = (),
+        conditions: Sequence[str] | None = None,
     ) -> MachineSound:
-        """Checked; where the recipe chooses by planted faults and none are given, they are planted into log-mels."""
+        """Checked, and as under the mean condition.
+
+        Where the recipe chooses by planted faults and none are given, they are planted into log-mels.
+        """
         clips = checked_log_mels(recipe, log_mels)
         if recipe.chooses and not planted:
             planted = plant_in_log_mels(clips, recipe.seed)
-        return cls(clips, session_or_block(len(clips), sessions, recipe.training.folds), planted)
+        groups = session_or_block(len(clips), sessions, recipe.training.folds)
+        if not recipe.condition:
+            return cls(clips, groups, planted)
+        if conditions is None or not any(conditions):
+            raise TrainingError(f"the recipe goes by the column {recipe.condition!r}, which no training clip has")
+        found = Conditions.of(clips, conditions)
+        corrected = [found.corrected(clip, own) for clip, own in zip(clips, conditions, strict=True)]
+        planted = [one.under(partial(found.corrected, condition=conditions[one.clip])) for one in planted]
+        return cls(corrected, groups, planted, found, found.numbers(conditions))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from acoustic_ad.detectors.base import ProgressCallback
 from acoustic_ad.errors import BundleError, ClipError, NotFittedError
 from acoustic_ad.models.combination import Combination, helpful
+from acoustic_ad.models.conditions import Conditions
 from acoustic_ad.models.detection import DetectionCurve, detection_curves
 from acoustic_ad.models.evidence import FloatArray
 from acoustic_ad.models.fitting import FittedDetector, MachineSound, fit_detectors
@@ -25,6 +26,7 @@ Array = npt.NDArray[np.float64]
 SMALLEST_BAND_DEVIATION = 0.02
 NORMAL_LIMIT_P = 0.05
 MOST_CLIP_LEVELS = 10_000_000
+NOT_OF_A_JUDGE = ("normal", "calibration", "conditions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class ClipScore:
     band_z: Array  # [mels], clip-mean residual in standard deviations of normal clips, signed
     level_db: float  # mean over bands of the clip-mean log-mel
     paper_score: float  # the (first) detector's own paper score, mean over the clip's patches
+    condition_known: bool = True  # False: the clip's operating condition was not in training, and is not guessed
 
 
 class MachineModel:
@@ -51,6 +54,7 @@ class MachineModel:
         self.kept: list[int] = [0]  # which of the recipe's judges these are
         self.combination: Combination | None = None  # of several judges
         self.calibration: Calibration | None = None
+        self.conditions = Conditions()
         self.detection: tuple[DetectionCurve, ...] = ()
         # [mels] each: what the clip-mean level and residual of normal clips look like
         self._normal: dict[str, Array] = {}
@@ -66,15 +70,17 @@ class MachineModel:
         sessions: Sequence[Hashable] | None = None,
         progress: ProgressCallback | None = None,
         planted: Sequence[PlantedClip] = (),
+        conditions: Sequence[str] | None = None,
     ) -> MachineModel:
         """Learn from the log-mels [frames, mels] of normal clips, at least 10 of them.
 
         `sessions` [n] names the recording of each clip: clips of one recording are never split between learning and
         judging. Without it, neighbouring clips are taken to belong together. `planted` are clips with planted faults,
-        by which the model chooses where its recipe says so, and measures its detection limit.
+        by which the model chooses where its recipe says so, and measures its detection limit. `conditions` [n] names
+        the operating condition of each clip, where the recipe goes by a column.
         Raises TrainingError (too few, too short, not finite, differing mels).
         """
-        sound = MachineSound.of(self.recipe, log_mels, sessions, planted)
+        sound = MachineSound.of(self.recipe, log_mels, sessions, planted, conditions)
         return self.calibrate(fit_detectors(self.recipe, [sound], progress)[0], sound)
 
     def calibrate(self, detectors: Sequence[FittedDetector], sound: MachineSound) -> MachineModel:
@@ -87,13 +93,15 @@ class MachineModel:
         judges = [Judge(recipe) for recipe in self.recipe.judges]
         scores = [judge.fit(found, fold, into) for judge, found in zip(judges, detectors, strict=True)]
         kept = [0]
-        if len(judges) > 1:
+        if self.recipe.members:
             kept = helpful(scores, self.recipe.combine)
             self.combination = Combination.of([scores[number] for number in kept])
         self.kept, self.judges = kept, [judges[number] for number in kept]
         normal = self._combined([scores[number].normal for number in kept])
         changed = self._combined([scores[number].planted for number in kept])
-        self.calibration = Calibration.of(normal, len(set(sound.sessions)))
+        self.conditions = sound.conditions
+        groups = len(set(sound.sessions))
+        self.calibration = Calibration.of(normal, groups, sound.condition, sound.conditions.names)
         self.detection = detection_curves(sound.planted, changed, self.calibration.limit(NORMAL_LIMIT_P))
         self._normal = self._describe_normal(detectors[kept[0]], sound.log_mels)
         return self
@@ -112,15 +120,23 @@ class MachineModel:
             "residual_deviation": np.maximum(residuals.std(axis=0), SMALLEST_BAND_DEVIATION),
         }
 
-    def recalibrate(self, log_mels: Sequence[FloatArray]) -> None:
-        """Calibrate on normal clips [frames, mels] that were kept out of the fit, in place of the cross-fitted ones."""
-        self.calibration = Calibration.of([self.score(log_mel).score for log_mel in log_mels], len(log_mels))
+    def recalibrate(self, log_mels: Sequence[FloatArray], conditions: Sequence[str] | None = None) -> None:
+        """Calibrate on normal clips [frames, mels] that were kept out of the fit, in place of the cross-fitted ones.
 
-    def score(self, log_mel: FloatArray) -> ClipScore:
+        Clips of conditions that were not learnt are passed over.
+        """
+        named = list(zip(log_mels, conditions or [""] * len(log_mels), strict=True))
+        known = [(log_mel, name) for log_mel, name in named if self.conditions.knows(name)]
+        if known:
+            scores = [self.score(log_mel, name).score for log_mel, name in known]
+            numbers = self.conditions.numbers([name for _, name in known])
+            self.calibration = Calibration.of(scores, len(known), numbers, self.conditions.names)
+
+    def score(self, log_mel: FloatArray, condition: str | None = None) -> ClipScore:
         """The verdict on a clip's log-mel [frames, mels]; raises ClipError `too_short` or `not_finite`."""
-        return self.score_stream([log_mel])
+        return self.score_stream([log_mel], condition)
 
-    def score_stream(self, blocks: Iterable[FloatArray]) -> ClipScore:
+    def score_stream(self, blocks: Iterable[FloatArray], condition: str | None = None) -> ClipScore:
         """As `score`, of a log-mel that arrives in blocks [k, mels]: a long clip needs no more memory than a short one.
 
         The verdict does not depend on how the clip is cut into blocks.
@@ -131,19 +147,21 @@ class MachineModel:
         for block in blocks:
             if block.ndim != 2 or block.shape[1] != self.n_mels:
                 raise ClipError("bad_header", f"log-mel of shape {block.shape}; the model has {self.n_mels} mels")
+            corrected = self.conditions.corrected(block, condition)
             for reader in readers:
-                reader.add(block)
+                reader.add(corrected)
         clips, levels = zip(*(reader.finish() for reader in readers), strict=True)
         scores = [np.array(judge.scorer.score(clip)) for judge, clip in zip(self.judges, clips, strict=True)]
         score = float(self._combined(scores))
         z = (clips[0].statistics["residual"] - self._normal["residual_mean"]) / self._normal["residual_deviation"]
         return ClipScore(
             score,
-            self.calibration.p_value(score),
+            self.calibration.p_value(score, self.conditions.weights(self.calibration.condition, condition)),
             levels[0] - self._normal["level_db"],
             z,
             float(levels[0].mean()),
             float(clips[0].patch_scores.mean()),
+            self.conditions.knows(condition),
         )
 
     def normal_range(self) -> tuple[float, float]:
@@ -166,7 +184,10 @@ class MachineModel:
         parts: dict[str, Mapping[str, npt.NDArray[Any]]] = {
             "calibration": {"scores": self.calibration.scores},
             "normal": self._normal,
+            "conditions": self.conditions.state(),
         }
+        if self.calibration.condition is not None:
+            parts["calibration"] = {"scores": self.calibration.scores, "condition": self.calibration.condition}
         if self.combination is None:
             parts[""] = self.judges[0].state()
         else:
@@ -184,9 +205,12 @@ class MachineModel:
                 raise BundleError(f"array {name!r} contains NaN or Inf")
         parts = _parts(state)
         model = cls(recipe)
-        model._take_judges({name: parts.pop(name) for name in list(parts) if name not in ("normal", "calibration")})
+        model._take_judges({name: parts.pop(name) for name in list(parts) if name not in NOT_OF_A_JUDGE})
         mels = model.n_mels
         model._normal = _checked_normal(parts.get("normal", {}), mels)
+        model.conditions = Conditions.from_state(parts.get("conditions", {}), calibration.conditions, mels)
+        if bool(recipe.condition) != bool(calibration.conditions):
+            raise BundleError("the recipe and the calibration disagree about operating conditions")
         if not np.array_equal(parts.get("calibration", {}).get("scores", np.zeros(0)), calibration.scores):
             raise BundleError("the calibration scores in the weights and in bundle.json differ")
         model.calibration = calibration
@@ -210,7 +234,8 @@ class MachineModel:
     def _try_out(self, mels: int) -> None:
         """Score silence: whatever does not fit together shows now, not in the middle of a job."""
         try:
-            verdict = self.score(np.full((4 * self.recipe.features.patch_frames, mels), -60.0, np.float32))
+            frames = 4 * max(judge.recipe.features.patch_frames for judge in self.judges)
+            verdict = self.score(np.full((frames, mels), -60.0, np.float32))
         except (ValueError, RuntimeError) as error:
             raise BundleError(f"the arrays do not fit together: {error}") from error
         if not np.isfinite(verdict.score):

@@ -39,6 +39,10 @@ class PlantedClip:
     fault: FaultAt
     log_mel: Callable[[], FloatArray]  # [frames, mels] in dB
 
+    def under(self, corrected: Callable[[FloatArray], FloatArray]) -> PlantedClip:
+        """The same, with its log-mel corrected for the clip's operating condition."""
+        return replace(self, log_mel=lambda: corrected(self.log_mel()))
+
 
 def chosen_for_planting(count: int) -> list[int]:
     """Which of `count` training clips get faults: evenly spread, so over recordings too."""

@@ -19,7 +19,8 @@ if TYPE_CHECKING:  # matplotlib takes half a second to import, and only who draw
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from acoustic_ad.models.bundle_info import BundleInfo, CurvePoint
+    from acoustic_ad.models.bundle_facts import CurvePoint
+    from acoustic_ad.models.bundle_info import BundleInfo
 
 # Suffix -> what to leave out of the file so that the same model gives the same bytes.
 FORMATS: Final[dict[str, dict[str, None]]] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}

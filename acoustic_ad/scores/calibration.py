@@ -25,22 +25,42 @@ class Calibration:
     scores: Array
     sessions: int
     made_at: datetime
+    condition: IntArray | None = None  # [n], the number of each clip's operating condition, where there are any
+    conditions: tuple[str, ...] = ()  # their names
 
     @classmethod
-    def of(cls, scores: npt.ArrayLike, sessions: int) -> Calibration:
+    def of(
+        cls,
+        scores: npt.ArrayLike,
+        sessions: int,
+        condition: IntArray | None = None,
+        conditions: tuple[str, ...] = (),
+    ) -> Calibration:
         """A calibration made now."""
-        return cls(np.sort(np.asarray(scores, np.float64)), sessions, datetime.now(UTC).replace(microsecond=0))
+        found = np.asarray(scores, np.float64)
+        order = np.argsort(found, kind="stable")
+        now = datetime.now(UTC).replace(microsecond=0)
+        return cls(found[order], sessions, now, None if condition is None else condition[order], conditions)
 
     def __post_init__(self) -> None:
         if self.scores.ndim != 1 or len(self.scores) == 0 or not np.isfinite(self.scores).all():
             raise BundleError("a calibration needs at least one score, all finite")
+        if (self.condition is None) == bool(self.conditions):
+            raise BundleError("the conditions of the calibration and their names contradict each other")
+        if self.condition is not None:
+            fits = self.condition.shape == self.scores.shape and self.condition.dtype.kind == "i"
+            if not fits or self.condition.min() < 0 or self.condition.max() >= len(self.conditions):
+                raise BundleError("the calibration's conditions do not fit its scores")
 
-    def p_value(self, score: float) -> float:
+    def p_value(self, score: float, weights: Array | None = None) -> float:
         """Conformal p-value (1 + #{calibration >= score}) / (n + 1), within 1/(n+1)..1.
 
         For exchangeable clips, a normal clip's p-value falls below alpha with probability alpha at most. It cannot fall
-        below `smallest_p`, however loud the fault.
+        below `smallest_p`, however loud the fault. With `weights` [n], within 0..1, clips of other conditions count less
+        than the clip's own (partial pooling): honest where conditions differ, but no longer exact.
         """
+        if weights is not None:
+            return float((1.0 + weights[self.scores >= score].sum()) / (1.0 + weights.sum()))
         beyond = len(self.scores) - int(np.searchsorted(self.scores, score, side="left"))
         return (1 + beyond) / (len(self.scores) + 1)
 

@@ -179,7 +179,10 @@ class StatisticalScorer:
         wanted = set(parts) if self.components is None else set(self.components)
         if set(parts) != wanted or not parts:
             raise BundleError(f"the clip scorer needs {sorted(wanted)}, the bundle has {sorted(parts)}")
-        self._weights = {component: _weight(arrays.pop("weight", None)) for component, arrays in parts.items()}
+        weights = {component: _weight(arrays.pop("weight", None)) for component, arrays in parts.items()}
+        if not any(weights.values()):
+            raise BundleError("the clip scorer's weights are all 0: it would hear nothing")
+        self._weights = weights
         self._backends = {
             (statistic, name): BACKENDS[name].from_state(arrays) for (statistic, name), arrays in parts.items()
         }
@@ -203,7 +206,8 @@ def _weights(fits: Mapping[Component, CrossFit], trust: float) -> dict[Component
     """Weights of the squared distances, of mean 1; `trust` is for what the detector made itself."""
     weights = {key: trust if key[0].startswith("residual") else 1.0 for key in fits}
     mean = float(np.mean(list(weights.values())))
-    return {key: weight / mean for key, weight in weights.items()}
+    # Worth nothing and yet all there is: nothing to be weighed against.
+    return {key: weight / mean if mean else 1.0 for key, weight in weights.items()}
 
 
 def _weight(array: npt.NDArray[Any] | None) -> float:
@@ -215,7 +219,9 @@ def _weight(array: npt.NDArray[Any] | None) -> float:
 def make_scorer(
     kind: ScorerKind, *, statistics: Sequence[Statistic] = ("residual",), gwrp_r: float = 1.0
 ) -> ClipScorer:
-    """The clip scorer that a recipe names."""
+    """The clip scorer that a recipe names; raises ValueError where there is none of that kind."""
+    if kind not in get_args(ScorerKind):
+        raise ValueError(f"no clip scorer {kind!r}; there are: {', '.join(get_args(ScorerKind))}")
     if kind == "paper":
         return Paper(gwrp_r)
     if kind == "auto":

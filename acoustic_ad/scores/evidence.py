@@ -23,7 +23,7 @@ Statistic = Literal[
 ALWAYS: Final = ("residual", "residual_spread")
 
 HIGH_QUANTILE: Final = 0.95
-# Beyond this many standard deviations a frame's power only says "far": exp would overflow.
+# Beyond this many standard deviations a frame's power only says "far": exp would overflow, or its log be -Inf.
 MOST_DEVIATIONS: Final = 50.0
 # Modulation: frames of a segment, mel bands of a group, and the bins (of a segment's transform) of a modulation band.
 SEGMENT_FRAMES: Final = 32
@@ -78,7 +78,7 @@ class EvidenceSum:
             self._moments("spectrum", frames.astype(np.float64))
             self._ranks("spectrum", frames)
         if "power" in wanted:
-            power = np.exp(np.minimum(frames, MOST_DEVIATIONS)).sum(axis=0, dtype=np.float64)
+            power = np.exp(np.clip(frames, -MOST_DEVIATIONS, MOST_DEVIATIONS)).sum(axis=0, dtype=np.float64)
             self._count("power", power, len(frames))
         if "modulation" in wanted:
             self._count("modulation", *_modulation(frames))

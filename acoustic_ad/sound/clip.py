@@ -33,6 +33,11 @@ class Clip:
     problem: tuple[str, str] | None = None
     row: int | None = field(default=None, compare=False)  # as a spreadsheet counts: the header is row 1
 
+    @property
+    def columns(self) -> tuple[tuple[str, str], ...]:
+        """(column, value) of what the manifest says of the recording itself: its condition, and unknown columns."""
+        return (("condition", self.condition), *self.extra)
+
 
 # --- names -----------------------------------------------------------------------------------------------------------
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from acoustic_ad.scores.clip_score import ClipEvidence
+from acoustic_ad.scores.clip_score import ClipScorer
+from acoustic_ad.scores.evidence import ClipEvidence, Statistic
 
 Array = npt.NDArray[np.float64]
 MELS = 24
+STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 
 
 def vectors(
@@ -27,15 +31,29 @@ def vectors(
 
 
 def evidence(rows: Array, seed: int = 0) -> list[ClipEvidence]:
-    """Clips whose mean residual is given; their spread and spectrum vary on their own."""
+    """Clips whose mean residual is given; their spectrum follows it roughly, all other statistics vary on their own."""
     rng = np.random.default_rng(seed)
+    own = [name for name in STATISTICS if name not in ("residual", "spectrum", "latent")]
     return [
         ClipEvidence(
             patch_scores=np.full(3, float(np.square(row).mean())),
-            residual_mean=row,
-            residual_spread=1.0 + 0.1 * rng.standard_normal(len(row)),
-            latent_mean=row[:2],
-            spectrum=row + 0.3 * rng.standard_normal(len(row)),
+            statistics={
+                "residual": row,
+                "latent": row[:2],
+                "spectrum": row + 0.3 * rng.standard_normal(len(row)),
+                **{name: 1.0 + 0.1 * rng.standard_normal(len(row)) for name in own},
+            },
         )
         for row in rows
     ]
+
+
+def moved(clip: ClipEvidence, **by: float | Array) -> ClipEvidence:
+    """The clip with some of its statistics moved."""
+    changed = {name: clip.statistics[name] + offset for name, offset in by.items()}
+    return dataclasses.replace(clip, statistics={**clip.statistics, **changed})
+
+
+def scores_of(scorer: ClipScorer, clips: Sequence[ClipEvidence]) -> Array:
+    """The scores [n] of some clips."""
+    return np.array([scorer.score(clip) for clip in clips])

@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from clip_evidence import evidence, vectors
+from clip_evidence import evidence, scores_of, vectors
 from hypothesis import given
 from hypothesis import strategies as st
 
 from acoustic_ad.errors import BundleError
 from acoustic_ad.scores.calibration import Calibration, fold_of
-from acoustic_ad.scores.clip_score import ResidualMahalanobis
+from acoustic_ad.scores.clip_score import ScorerKind, make_scorer
+from acoustic_ad.scores.evidence import Statistic
 
 numbers = st.floats(-1e6, 1e6).map(lambda value: round(value, 3))
 score_lists = st.lists(st.one_of(numbers, st.integers(-3, 3).map(float)), min_size=1, max_size=60)
@@ -109,31 +110,33 @@ def test_folds_of_equal_groups_are_equal() -> None:
     assert fold_of(["a", "a", "b", "c"], 5).tolist() == [0, 0, 1, 2]
 
 
-@pytest.mark.parametrize("statistics", [("mean",), ("mean", "spectrum")])
-def test_cross_fitted_scores_are_those_of_fresh_clips(statistics: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("kind", ["mahalanobis", "gaussian_mixture"])
+@pytest.mark.parametrize("statistics", [("residual",), ("residual", "spectrum")])
+def test_cross_fitted_scores_are_those_of_fresh_clips(kind: ScorerKind, statistics: tuple[Statistic, ...]) -> None:
     crossed, fresh, own = [], [], []
     for seed in range(6):
         learnt = evidence(vectors(60, seed), seed)
-        scorer = ResidualMahalanobis(statistics)  # type: ignore[arg-type]
-        crossed += scorer.cross_fit(learnt, np.arange(60) // 12).tolist()
-        own += [scorer.score(clip) for clip in learnt]
-        fresh += [scorer.score(clip) for clip in evidence(vectors(100, 100 + seed), 100 + seed)]
+        scorer = make_scorer(kind, statistics=statistics)
+        crossed += scorer.fit(learnt, np.arange(60) // 12).normal.tolist()
+        own += scores_of(scorer, learnt).tolist()
+        fresh += scores_of(scorer, evidence(vectors(100, 100 + seed), 100 + seed)).tolist()
     assert np.mean(crossed) == pytest.approx(np.mean(fresh), rel=0.15)
     assert np.mean(own) < 0.9 * np.mean(fresh), "scores of learnt clips flatter, which is why they are not used"
 
 
+@pytest.mark.parametrize("kind", ["mahalanobis", "gaussian_mixture", "nearest_neighbour"])
 @pytest.mark.parametrize("folds", [2, 3, 5, 10])
 @pytest.mark.parametrize("clips", [20, 60])
 @pytest.mark.parametrize("session_effect", [0.0, 1.0])
 def test_however_few_the_recordings_normal_clips_are_not_called_unusual(
-    folds: int, clips: int, session_effect: float
+    kind: ScorerKind, folds: int, clips: int, session_effect: float
 ) -> None:
     called = []
     for seed in range(8):
         fold = np.arange(clips) * folds // clips
-        scorer = ResidualMahalanobis()
+        scorer = make_scorer(kind)
         learnt = vectors(clips, seed, fold.tolist(), session_effect)
-        calibration = Calibration.of(scorer.cross_fit(evidence(learnt), fold), folds)
+        calibration = Calibration.of(scorer.fit(evidence(learnt), fold).normal, folds)
         fresh = vectors(100, 100 + seed, list(range(100)), session_effect)
         called += [calibration.p_value(scorer.score(clip)) <= 0.1 for clip in evidence(fresh)]
     assert np.mean(called) <= 0.15

@@ -1,114 +1,78 @@
-"""From evidence to one number: pooling, and distances that mean the same whatever the units and the cut."""
+"""From evidence to one number: scores that mean the same whatever the units, the order and the company they are in."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, get_args
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from clip_evidence import MELS, evidence, vectors
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from clip_evidence import MELS, STATISTICS, Array, evidence, moved, scores_of, vectors
+from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 
 from acoustic_ad.errors import BundleError, NotFittedError
 from acoustic_ad.scores.clip_score import (
-    ClipEvidence,
-    EvidenceSum,
+    CANDIDATES,
+    FittedScores,
     Paper,
-    ResidualMahalanobis,
-    gwrp,
-    likeliest_shrinkage,
+    Planted,
+    ScorerKind,
+    StatisticalScorer,
     make_scorer,
 )
+from acoustic_ad.scores.covariance import Correlations
+from acoustic_ad.scores.evidence import ClipEvidence
 
-Array = npt.NDArray[np.float64]
 FOLD = np.arange(60) // 12
+KINDS = ("mahalanobis", "gaussian_mixture", "nearest_neighbour")
+every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-def scores_of(scorer: ResidualMahalanobis, clips: list[ClipEvidence]) -> Array:
-    return np.array([scorer.score(clip) for clip in clips])
+def scorer_of(*statistics: Any, kind: Any = "mahalanobis") -> StatisticalScorer:
+    scorer = make_scorer(kind, statistics=statistics or ("residual",))
+    assert isinstance(scorer, StatisticalScorer)
+    return scorer
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_gwrp_runs_from_the_largest_to_the_mean(seed: int) -> None:
-    values = np.random.default_rng(seed).standard_normal(50)
-    assert gwrp(values, 1.0) == pytest.approx(values.mean())
-    assert gwrp(values, 1e-9) == pytest.approx(values.max())
-    pooled = [gwrp(values, r) for r in (1e-9, 0.3, 0.6, 0.9, 0.99, 1.0)]
-    assert pooled == sorted(pooled, reverse=True)
-
-
-def test_gwrp_by_hand() -> None:
-    assert gwrp(np.array([1.0, 4.0, 2.0]), 0.5) == pytest.approx((4 + 2 / 2 + 1 / 4) / (1 + 1 / 2 + 1 / 4))
-    assert gwrp(np.array([3.0]), 0.5) == 3.0
-
-
-def test_a_short_hit_is_for_gwrp_and_not_for_the_mean() -> None:
-    normal, hit = np.ones(300), np.ones(300)
-    hit[10] = 4.0
-    assert gwrp(hit, 0.5) > 2.0 * gwrp(normal, 0.5)
-    assert gwrp(hit, 1.0) < 1.02 * gwrp(normal, 1.0)
+def planted(seed: int, **by: float | Array) -> Planted:
+    """Sixty clips with a fault, one in each normal clip."""
+    return Planted([moved(clip, **by) for clip in evidence(vectors(60, seed), seed)], FOLD)
 
 
 def test_paper_pools_the_patch_scores_and_keeps_nothing() -> None:
     clip = dataclasses.replace(evidence(vectors(1, 0))[0], patch_scores=np.array([1.0, 5.0, 3.0]))
+    louder = dataclasses.replace(clip, patch_scores=np.array([7.0]))
     scorer = Paper(gwrp_r=1.0)
-    scorer.fit([clip])
-    assert scorer.score(clip) == 3.0 and scorer.state() == {}
-    assert scorer.cross_fit([clip, clip], np.array([0, 1])).tolist() == [3.0, 3.0]
+    fitted = scorer.fit([clip, clip], np.array([0, 1]), planted=Planted([louder], np.array([0])))
+    assert fitted.normal.tolist() == [3.0, 3.0] and fitted.planted.tolist() == [7.0]
+    assert scorer.fit([clip], np.array([0])).planted.tolist() == []
+    assert scorer.score(clip) == 3.0 and scorer.state() == {} and scorer.statistics == ()
+    assert Paper(gwrp_r=1e-9).score(clip) == pytest.approx(5.0)
     scorer.load_state({})
     with pytest.raises(BundleError, match="location"):
         scorer.load_state({"location": np.zeros(3)})
 
 
-@settings(deadline=None, max_examples=30)
-@given(cuts=st.lists(st.integers(1, 39), max_size=6, unique=True))
-def test_evidence_gathered_in_parts_is_the_evidence_of_the_whole(cuts: list[int]) -> None:
-    rng = np.random.default_rng(0)
-    score, residual, latent = rng.random(40), rng.standard_normal((40, MELS)), rng.standard_normal((40, 3))
-    patches = rng.standard_normal((40, 5, MELS))
-    gathered = EvidenceSum()
-    for index in np.split(np.arange(40), sorted(cuts)):
-        gathered.add(score[index], residual[index], latent[index], patches[index])
-    clip = gathered.clip()
-    np.testing.assert_array_equal(clip.patch_scores, score)
-    np.testing.assert_allclose(clip.residual_mean, residual.mean(axis=0), atol=1e-12)
-    np.testing.assert_allclose(clip.residual_spread, residual.std(axis=0), atol=1e-9)
-    np.testing.assert_allclose(clip.latent_mean, latent.mean(axis=0), atol=1e-12)
-    np.testing.assert_allclose(clip.spectrum, patches.mean(axis=(0, 1)), atol=1e-12)
-
-
-def test_no_patches_are_no_evidence() -> None:
-    with pytest.raises(ValueError, match="without patches"):
-        EvidenceSum().clip()
-
-
-def test_a_residual_that_never_moves_has_no_spread_rather_than_nan() -> None:
-    gathered = EvidenceSum()
-    gathered.add(np.ones(9), np.full((9, 2), 1 / 3), np.ones((9, 1)), np.ones((9, 1, 2)))
-    assert np.allclose(gathered.clip().residual_spread, 0.0, atol=1e-7)
-
-
-@pytest.mark.parametrize("fold", [None, FOLD], ids=["no folds", "folds"])
-def test_units_of_the_bands_do_not_matter(fold: npt.NDArray[np.int64] | None) -> None:
+@every_kind
+def test_units_of_the_bands_do_not_matter(kind: str) -> None:
     units, offset = np.geomspace(0.5, 200.0, MELS), np.linspace(-5, 5, MELS)
     learnt, fresh = vectors(60, 0), vectors(40, 1)
-    plain, scaled = ResidualMahalanobis(), ResidualMahalanobis()
-    plain.fit(evidence(learnt), fold)
-    scaled.fit(evidence(learnt * units + offset), fold)
+    plain, scaled = scorer_of(kind=kind), scorer_of(kind=kind)
+    plain.fit(evidence(learnt), FOLD)
+    scaled.fit(evidence(learnt * units + offset), FOLD)
     np.testing.assert_allclose(
         scores_of(scaled, evidence(fresh * units + offset)), scores_of(plain, evidence(fresh)), rtol=1e-6
     )
 
 
-def test_the_order_of_clips_and_the_names_of_folds_do_not_matter() -> None:
+@pytest.mark.parametrize("kind", ["mahalanobis", "nearest_neighbour"])  # a mixture begins at clips drawn at random
+def test_the_order_of_clips_and_the_names_of_folds_do_not_matter(kind: str) -> None:
     rows, fresh = vectors(60, 0), evidence(vectors(20, 1))
     order = np.random.default_rng(3).permutation(60)
-    one, other = ResidualMahalanobis(), ResidualMahalanobis()
-    first = one.cross_fit(evidence(rows), FOLD)
-    second = other.cross_fit(evidence(rows[order]), 100 - 7 * FOLD[order])
+    one, other = scorer_of(kind=kind), scorer_of(kind=kind)
+    first = one.fit(evidence(rows), FOLD).normal
+    second = other.fit(evidence(rows[order]), 100 - 7 * FOLD[order]).normal
     np.testing.assert_allclose(first[order], second, rtol=1e-8)
     np.testing.assert_allclose(scores_of(one, fresh), scores_of(other, fresh), rtol=1e-8)
 
@@ -118,7 +82,7 @@ def test_direction_counts_and_size_does_not() -> None:
     learnt, fresh = vectors(100, 0), vectors(100, 1)
     across = np.linalg.svd(vectors(2000, 5))[2][-1]  # the direction that normal clips use least
     faulty = fresh + 2.5 * across
-    scorer = ResidualMahalanobis()
+    scorer = scorer_of()
     scorer.fit(evidence(learnt), np.arange(100) // 10)
     labels = [0] * 100 + [1] * 100
     size = np.square(np.concatenate([fresh, faulty])).mean(axis=1)
@@ -126,8 +90,9 @@ def test_direction_counts_and_size_does_not() -> None:
     assert roc_auc_score(labels, size) < 0.65
 
 
-def test_score_grows_with_the_fault() -> None:
-    scorer, bump = ResidualMahalanobis(), np.zeros(MELS)
+@every_kind
+def test_score_grows_with_the_fault(kind: str) -> None:
+    scorer, bump = scorer_of(kind=kind), np.zeros(MELS)
     scorer.fit(evidence(vectors(60, 0)), FOLD)
     bump[7] = 1.0
     base = vectors(60, 0).mean(axis=0)
@@ -135,124 +100,138 @@ def test_score_grows_with_the_fault() -> None:
     assert scores == sorted(scores) and scores[-1] > 3.0
 
 
-@pytest.mark.parametrize("statistic", ["mean", "spread", "spectrum"])
+@pytest.mark.parametrize("statistic", STATISTICS)
 def test_each_statistic_sees_its_own_fault_and_all_together_every_one(statistic: str) -> None:
-    def faulty(clip: ClipEvidence) -> ClipEvidence:
-        return dataclasses.replace(
-            clip,
-            residual_mean=clip.residual_mean + 2.0 * (statistic == "mean"),
-            residual_spread=clip.residual_spread + 0.5 * (statistic == "spread"),
-            spectrum=clip.spectrum + 3.0 * (statistic == "spectrum"),
-        )
-
+    step = {"residual": 2.0, "spectrum": 3.0, "latent": 10.0}.get(statistic, 0.5)
     learnt, fresh = evidence(vectors(60, 0), seed=0), evidence(vectors(40, 1), seed=1)
     labels = [0] * 40 + [1] * 40
-    for statistics in ((statistic,), ("mean", "spread", "spectrum")):
-        scorer = ResidualMahalanobis(statistics)  # type: ignore[arg-type]
+    others = {"residual", "residual_spread", "spectrum"} - {statistic}
+    for statistics, least in (((statistic,), 0.9), ((statistic, *sorted(others)), 0.9), (tuple(sorted(others)), None)):
+        scorer = scorer_of(*statistics)
         scorer.fit(learnt, FOLD)
-        judged = scores_of(scorer, fresh + [faulty(clip) for clip in fresh])
-        assert roc_auc_score(labels, judged) > 0.9
+        found = roc_auc_score(labels, scores_of(scorer, fresh + [moved(clip, **{statistic: step}) for clip in fresh]))
+        assert found > least if least else found == 0.5, "whoever is not asked about a statistic is deaf to it"
 
 
-def test_no_statistic_outvotes_another_by_its_unit() -> None:
+@pytest.mark.parametrize("statistic", STATISTICS)
+def test_no_statistic_outvotes_another_by_its_unit(statistic: str) -> None:
     # A hundred times the spectrum is the same spectrum, also where it stands beside another statistic.
     def louder(clips: list[ClipEvidence]) -> list[ClipEvidence]:
-        return [dataclasses.replace(clip, spectrum=100.0 * clip.spectrum) for clip in clips]
+        return [moved(clip, **{statistic: 99.0 * clip.statistics[statistic]}) for clip in clips]
 
     learnt, fresh = evidence(vectors(60, 0), seed=0), evidence(vectors(40, 1), seed=1)
-    one, other = ResidualMahalanobis(("mean", "spectrum")), ResidualMahalanobis(("mean", "spectrum"))
+    one, other = (scorer_of("residual", "spectrum", statistic) for _ in range(2))
     one.fit(learnt, FOLD)
     other.fit(louder(learnt), FOLD)
     np.testing.assert_allclose(scores_of(one, fresh), scores_of(other, louder(fresh)), rtol=1e-6)
 
 
-def test_more_is_shrunk_where_clips_of_a_session_are_alike() -> None:
-    fold = np.arange(200) // 20
-    alone = vectors(200, 0)
-    # Sessions of twenty clips that are all but copies: ten observations, not two hundred.
-    copies = np.repeat(vectors(10, 1), 20, axis=0) + 0.05 * vectors(200, 2)
-    assert likeliest_shrinkage(copies, fold) > 4 * likeliest_shrinkage(alone, fold)
-
-
 def test_shrinking_by_folds_beats_trusting_correlated_clips() -> None:
-    sessions = (np.arange(120) // 20).tolist()
-    learnt = vectors(120, 0, sessions, session_effect=1.0)
+    sessions = np.arange(120) // 20
+    learnt = vectors(120, 0, sessions.tolist(), session_effect=1.0)
     fresh = vectors(200, 1, list(range(200)), session_effect=1.0)
     labels, bump = [0] * 200 + [1] * 200, np.where(np.arange(MELS) == 5, 3.5, 0.0)
-    found = []
-    for fold in (np.array(sessions), None):
-        scorer = ResidualMahalanobis()
-        scorer.fit(evidence(learnt), fold)
-        found.append(roc_auc_score(labels, scores_of(scorer, evidence(np.concatenate([fresh, fresh + bump])))))
-    assert found[0] > found[1]
+    tested = np.concatenate([fresh, fresh + bump])
+    scorer = scorer_of()
+    scorer.fit(evidence(learnt), sessions)
+    found = Correlations.of(learnt)
+    trusting = found.whitening(float(LedoitWolf().fit((learnt - found.mean) / found.deviation).shrinkage_))
+    alone = np.square((tested - found.mean) @ trusting).sum(axis=1)
+    assert roc_auc_score(labels, scores_of(scorer, evidence(tested))) > roc_auc_score(labels, alone)
 
 
-@pytest.mark.parametrize("count", [2, 3, 5])
-def test_a_handful_of_clips_gives_finite_scores(count: int) -> None:
-    for fold in (None, np.zeros(count, np.int64), np.arange(count)):
-        scorer = ResidualMahalanobis()
-        scorer.fit(evidence(vectors(count, 0)), fold)
+@every_kind
+@pytest.mark.parametrize("count", [4, 5, 6])
+def test_a_handful_of_clips_gives_finite_scores(kind: str, count: int) -> None:
+    for fold in (np.arange(count) % 2, np.arange(count)):
+        scorer = scorer_of(kind=kind)
+        assert np.isfinite(scorer.fit(evidence(vectors(count, 0)), fold).normal).all()
         assert np.isfinite(scores_of(scorer, evidence(vectors(10, 1)))).all()
 
 
-def test_clips_that_are_all_equal_give_finite_scores() -> None:
-    rows = np.tile(vectors(1, 0), (20, 1))
-    for fold in (None, np.arange(20) // 5):
-        scorer = ResidualMahalanobis()
-        scorer.fit(evidence(rows), fold)
-        same, other = scorer.score(evidence(rows[:1])[0]), scorer.score(evidence(rows[:1] + 1.0)[0])
-        assert np.isfinite([same, other]).all() and other > same
+def test_one_fold_is_refused_rather_than_judged_by_itself() -> None:
+    with pytest.raises(ValueError, match="one fold"):
+        scorer_of().fit(evidence(vectors(60, 0)), np.zeros(60, np.int64))
 
 
-def test_state_brings_back_the_very_scorer() -> None:
-    fitted, loaded = (ResidualMahalanobis(("mean", "spread")) for _ in range(2))
-    fitted.fit(evidence(vectors(60, 0)), FOLD)
-    loaded.load_state(fitted.state())
-    clips = evidence(vectors(10, 1))
-    assert np.array_equal(scores_of(fitted, clips), scores_of(loaded, clips))
-
-
-def test_a_state_that_does_not_fit_is_refused() -> None:
-    fitted = ResidualMahalanobis()
-    fitted.fit(evidence(vectors(60, 0)), FOLD)
-    state = fitted.state()
-    for name, value in state.items():
-        rest = {key: array for key, array in state.items() if key != name}
-        broken = value.copy()
-        broken.flat[0] = np.nan
-        for wrong in (rest, state | {"more": value}, state | {name: broken}, state | {name: value[:-1]}):
-            with pytest.raises(BundleError):
-                ResidualMahalanobis().load_state(wrong)
-
-
-def test_nothing_is_said_before_learning() -> None:
-    scorer = ResidualMahalanobis()
-    with pytest.raises(NotFittedError):
-        scorer.score(evidence(vectors(1, 0))[0])
-    with pytest.raises(NotFittedError):
-        scorer.state()
+@every_kind
+def test_what_is_planted_is_judged_as_its_clip_is(kind: str) -> None:
+    learnt, scorer = evidence(vectors(60, 0)), scorer_of("residual", "spectrum", kind=kind)
+    found = scorer.fit(learnt, FOLD, 1.0, Planted(learnt[::-1], FOLD[::-1].copy()))
+    np.testing.assert_allclose(found.planted, found.normal[::-1], rtol=1e-9)
+    assert scorer.fit(learnt, FOLD).planted.shape == (0,)
+    np.testing.assert_array_equal(scorer.fit(learnt, FOLD).normal, found.normal)
 
 
 def test_scorers_by_name() -> None:
     assert isinstance(make_scorer("paper", gwrp_r=0.5), Paper)
-    assert isinstance(make_scorer("residual_mahalanobis", statistics=("spread",)), ResidualMahalanobis)
-    with pytest.raises(ValueError, match="residual_mahalanobis, paper"):
-        make_scorer("typo")
+    for kind in KINDS:
+        assert scorer_of("spectrum", "power", kind=kind).components == (("spectrum", kind), ("power", kind))
+    assert scorer_of(kind="auto").components is None and scorer_of(kind="auto").statistics == STATISTICS
+    assert {*KINDS, "paper", "auto"} == set(get_args(ScorerKind))
+    with pytest.raises(ValueError, match="'typo'.*mahalanobis.*paper"):
+        make_scorer("typo")  # type: ignore[arg-type]
 
 
-def test_a_residual_that_is_not_trusted_does_not_count_beside_the_spectrum() -> None:
+@pytest.mark.parametrize("own", ["residual", "residual_spread"])
+def test_a_residual_that_is_not_trusted_does_not_count_beside_the_spectrum(own: str) -> None:
     learnt, fresh = evidence(vectors(60, 0), seed=0), evidence(vectors(20, 1), seed=1)
-    both, spectrum = ResidualMahalanobis(("mean", "spectrum")), ResidualMahalanobis(("spectrum",))
-    crossed = both.cross_fit(learnt, FOLD, trust=0.0)
-    assert np.corrcoef(crossed, spectrum.cross_fit(learnt, FOLD))[0, 1] == pytest.approx(1.0)
-    faulty = [dataclasses.replace(clip, residual_mean=clip.residual_mean + 50.0) for clip in fresh]
+    both, spectrum = scorer_of(own, "spectrum"), scorer_of("spectrum")
+    crossed = both.fit(learnt, FOLD, trust=0.0).normal
+    assert np.corrcoef(crossed, spectrum.fit(learnt, FOLD).normal)[0, 1] == pytest.approx(1.0)
+    faulty = [moved(clip, **{own: 50.0}) for clip in fresh]
     np.testing.assert_allclose(scores_of(both, faulty), scores_of(both, fresh))
-    both.cross_fit(learnt, FOLD, trust=0.5)
+    both.fit(learnt, FOLD, trust=0.5)
     assert (scores_of(both, faulty) > 5.0 * scores_of(both, fresh)).all()
 
 
-def test_alone_a_residual_is_all_there_is_whatever_it_is_worth() -> None:
+@pytest.mark.parametrize("trust", [0.0, 0.3])
+def test_alone_a_residual_is_all_there_is_whatever_it_is_worth(trust: float) -> None:
     learnt = evidence(vectors(60, 0))
-    np.testing.assert_allclose(
-        ResidualMahalanobis().cross_fit(learnt, FOLD, trust=0.3), ResidualMahalanobis().cross_fit(learnt, FOLD)
-    )
+    wanted, found = (scorer_of().fit(learnt, FOLD, trust=worth).normal for worth in (1.0, trust))
+    np.testing.assert_allclose(found, wanted)
+
+
+# --- auto ------------------------------------------------------------------------------------------------------------
+
+
+def test_auto_chooses_from_every_statistic_and_backend() -> None:
+    assert {statistic for statistic, _ in CANDIDATES} == set(STATISTICS)
+    assert {name for _, name in CANDIDATES} == set(KINDS) and len(set(CANDIDATES)) == len(CANDIDATES)
+
+
+def auto(**by: float | Array) -> tuple[StatisticalScorer, FittedScores]:
+    scorer = scorer_of(kind="auto")
+    return scorer, scorer.fit(evidence(vectors(60, 0)), FOLD, 1.0, planted(7, **by))
+
+
+@pytest.mark.parametrize("statistic", [name for name in STATISTICS if name not in ("residual", "spectrum", "latent")])
+def test_auto_takes_the_statistic_that_finds_what_was_planted(statistic: str) -> None:
+    step = np.where(np.arange(MELS) == 3, 0.6, 0.0)
+    scorer, found = auto(**{statistic: step})
+    assert scorer.chosen[0][0] == statistic and len(scorer.chosen) <= 3
+    assert np.median(found.planted) > np.quantile(found.normal, 0.9)
+    fresh = evidence(vectors(40, 1), seed=1)
+    scores = scores_of(scorer, fresh + [moved(clip, **{statistic: step}) for clip in fresh])
+    assert roc_auc_score([0] * 40 + [1] * 40, scores) > 0.85
+
+
+def test_auto_looks_at_planted_faults_and_at_nothing_else() -> None:
+    with pytest.raises(NotFittedError, match="nothing was planted"):
+        scorer_of(kind="auto").fit(evidence(vectors(60, 0)), FOLD)
+    step = np.where(np.arange(MELS) == 3, 0.6, 0.0)
+    scorer, _ = auto(power=step)
+    other = scorer_of(kind="auto")
+    learnt = [dataclasses.replace(clip, patch_scores=clip.patch_scores * 0.0) for clip in evidence(vectors(60, 0))]
+    other.fit(learnt, FOLD, 0.1, planted(7, power=step))
+    assert other.chosen == scorer.chosen
+
+
+def test_auto_passes_over_statistics_of_no_width() -> None:
+    def without_code(clips: list[ClipEvidence]) -> list[ClipEvidence]:
+        return [dataclasses.replace(clip, statistics={**clip.statistics, "latent": np.zeros(0)}) for clip in clips]
+
+    scorer = scorer_of(kind="auto")
+    faulty = Planted(without_code(list(planted(7, residual=2.0).clips)), FOLD)
+    scorer.fit(without_code(evidence(vectors(60, 0))), FOLD, 1.0, faulty)
+    assert scorer.chosen and all(statistic != "latent" for statistic, _ in scorer.chosen)
