@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from acoustic_ad import __version__
+from acoustic_ad.cli_export import export
 from acoustic_ad.cli_manifest import manifest_app
 from acoustic_ad.cli_models import models_app
-from acoustic_ad.console import answer, answer_json, command, complain_of_clips, progress_bar, run_program, say
+from acoustic_ad.console import answer, answer_json, command, complain, progress_bar, run_program, say
 
 app = typer.Typer(
     name="acoustic-ad",
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(manifest_app, name="manifest")
 app.add_typer(models_app, name="models")
+app.command("export")(export)
 
 Models = Annotated[Path, typer.Option("--models", envvar="ACOUSTIC_AD_MODELS", help="Folder of the model bundles.")]
 Db = Annotated[str, typer.Option("--db", envvar="ACOUSTIC_AD_DB", help="Score store: a path, or a database URL.")]
@@ -29,12 +31,13 @@ Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON documen
 WorkerCount = Annotated[int, typer.Option("--workers", min=1, help="Worker processes, one thread each.")]
 Timeout = Annotated[
     float | None,
-    typer.Option("--clip-timeout", min=0.1, help="Seconds a clip may take [default: 30 + a tenth of its length]."),
+    typer.Option("--clip-timeout", min=0.1, help="Seconds a clip may take (default: 30 + a tenth of its length)."),
 ]
 MachineName = Annotated[str | None, typer.Option("--machine", help="Name of the machine, for a flat folder of clips.")]
 CORES = os.cpu_count() or 1
 
 
+@command
 def _version(shown: bool) -> None:
     if shown:
         answer(f"acoustic-ad {__version__}")
@@ -124,8 +127,8 @@ def score(
     from acoustic_ad.jobs.score import ScoreOptions
     from acoustic_ad.jobs.score import as_json as document
     from acoustic_ad.jobs.score import score as score_all
-    from acoustic_ad.jobs.score_report import EXIT_ON
-    from acoustic_ad.report.tables import fleet_table, score_summary
+    from acoustic_ad.jobs.score_report import EXIT_ON, MODEL_CODES
+    from acoustic_ad.report.tables import failure_lines, fleet_table, other_model_line, score_summary
     from acoustic_ad.sound.clip import SPLITS
 
     if exit_on is not None and exit_on not in EXIT_ON:
@@ -151,13 +154,16 @@ def score(
     )
     with progress_bar() as bar:
         report = score_all(options, lambda done, total: bar("scoring", done, total, ""))
-    complain_of_clips(report.failures)
+    for line in failure_lines(report.failures, MODEL_CODES):
+        complain(line)
     if as_json:
         answer_json(document(report))
     else:
         say(report.description)
         answer(fleet_table(report.machines))
         say(score_summary(report.counts, report.ignored))
+        if report.other_model:
+            say(other_model_line(report.other_model))
     raise typer.Exit(report.exit_code)
 
 
@@ -177,7 +183,7 @@ def evaluate(
     from acoustic_ad.errors import ManifestError
     from acoustic_ad.jobs.evaluate import as_json as document
     from acoustic_ad.jobs.evaluate import evaluate as evaluate_all
-    from acoustic_ad.report.tables import evaluation_table
+    from acoustic_ad.report.tables import evaluation_table, failure_lines, left_out_line
 
     with progress_bar() as bar:
         found = evaluate_all(
@@ -187,12 +193,15 @@ def evaluate(
             clip_timeout_s=clip_timeout,
             on_progress=lambda done, total: bar("scoring", done, total, ""),
         )
-    complain_of_clips(found.failures)
+    for line in failure_lines(found.failures):
+        complain(line)
     if as_json:
         answer_json(document(found))
     else:
         say(f"recipe {', '.join(found.recipes)}, seed {', '.join(map(str, found.seeds))}")
         answer(evaluation_table(document(found)))
+        if found.evaluated and found.left_out:
+            say(left_out_line(found.left_out))
     if not found.evaluated:
         raise ManifestError(f"{data}: no machine has scored clips of both labels, normal and anomaly (split test)")
 
@@ -204,13 +213,18 @@ def status(db: Db = "acoustic-ad.db", as_json: Json = False) -> None:
     from acoustic_ad.jobs.score import machine_json
     from acoustic_ad.jobs.store import Store
     from acoustic_ad.report.tables import fleet_table
+    from acoustic_ad.sound.clip import one_line
 
     with Store.open(db, read_only=True, create=False) as store:
-        machines = store.machines()
+        name, machines, cut_short = store.name, store.machines(), store.cut_short()
     if as_json:
-        answer_json({"machines": [machine_json(machine) for machine in machines]})
-    else:
+        answer_json({"machines": [machine_json(machine) for machine in machines], "cut_short": cut_short})
+    elif machines:
         answer(fleet_table(machines))
+    else:
+        answer(f"{name} knows no machine yet: `acoustic-ad score FOLDER` judges the recordings in FOLDER")
+    for root in cut_short if not as_json else ():
+        say(f"the last `score` of {one_line(root)} was cut short, or is still at work: run it again to have all of it")
 
 
 @app.command()

@@ -18,7 +18,7 @@ Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON documen
 @command
 def build(
     folder: Annotated[Path, typer.Argument(help="Folder of recordings.")],
-    out: Annotated[Path | None, typer.Option("--out", help="The CSV to write [default: FOLDER/manifest.csv].")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The CSV to write (default: FOLDER/manifest.csv).")] = None,
     machine: Annotated[str | None, typer.Option("--machine", help="Name of the machine, for a flat folder.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a manifest that is there already.")] = False,
 ) -> None:

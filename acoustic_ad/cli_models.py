@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from acoustic_ad.console import answer, answer_json, command
+from acoustic_ad.console import answer, answer_json, command, say
 
 if TYPE_CHECKING:
+    from acoustic_ad.models.bundle_info import BundleInfo
     from acoustic_ad.models.registry import Registry
 
 models_app = typer.Typer(help="The model store: list, show, promote, roll back, verify.", no_args_is_help=True)
@@ -22,16 +24,30 @@ Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON documen
 @command
 def list_models(models: Models = Path("models"), as_json: Json = False) -> None:
     """Each machine with its versions; the current one is marked."""
-    from acoustic_ad.models.registry import Registry
     from acoustic_ad.report.tables import text_table
 
-    registry = Registry(models)
+    registry = _registry(models)
     found = [_listed(registry, name) for name in registry.machines()]
     if as_json:
         answer_json({"machines": found})
     else:
         rows = [[one["machine"], one["problem"] or one["current"] or "-", ", ".join(one["versions"])] for one in found]
         answer(text_table(("machine", "current", "versions"), rows))
+        if not found:
+            say("no models yet: `acoustic-ad train` makes them")
+
+
+def _registry(models: Path) -> Registry:
+    """The models in an existing folder; a wrong --models must not look like a fleet without faults."""
+    from acoustic_ad.errors import BundleError
+    from acoustic_ad.models.registry import Registry
+    from acoustic_ad.sound.clip import one_line
+
+    if not os.path.isdir(models):  # noqa: PTH112  # Path.is_dir raises for names that are too long
+        raise BundleError(
+            f"there is no folder of models {one_line(str(models))}: pass --models, or make one with `acoustic-ad train`"
+        )
+    return Registry(models)
 
 
 def _listed(registry: Registry, machine: str) -> dict[str, Any]:
@@ -63,6 +79,7 @@ def show(
     from acoustic_ad.models.registry import Registry
     from acoustic_ad.report.curves import check_plot_suffix, write_curves
     from acoustic_ad.report.limits import detection_lines
+    from acoustic_ad.report.tables import count_of
     from acoustic_ad.sound.clip import one_line
 
     if plot is not None:
@@ -78,7 +95,8 @@ def show(
         f"machine      {info.machine}",
         f"version      {info.version}, made {info.created_at}",
         f"recipe       {info.recipe.name} (detector {info.recipe.detector.kind}, scorer {info.recipe.scorer.kind})",
-        f"learnt from  {info.n_clips} clips, {info.sessions} recordings, {len(info.left_out)} left out",
+        f"learnt from  {count_of(info.n_clips, 'clip')}, {len(info.left_out)} left out",
+        f"judged in    {_groups(info)}",
         f"training     {info.training.seconds:.1f} s, {info.training.steps} steps, seed {info.seed}",
         f"calibration  {info.calibration.promise}",
         f"digest       {info.digest}",
@@ -94,6 +112,21 @@ def show(
     if plot is not None:
         lines.append(f"plot         {one_line(str(plot))}")
     answer("\n".join(lines))
+
+
+def _groups(info: BundleInfo) -> str:
+    """How the clips were kept apart while they judged one another.
+
+    A bundle does not say where its groups come from; where there are as many as folds, they may be stand-ins.
+    """
+    from acoustic_ad.report.tables import count_of
+
+    groups = count_of(info.sessions, "group")
+    if info.sessions == min(info.recipe.training.folds, info.n_clips):
+        return f"{groups}: recordings, or where the manifest names no session, runs of neighbouring clips as stand-ins"
+    if info.sessions == info.calibration.n:
+        return f"{groups}, one for each clip"
+    return f"{groups}: the recordings that the manifest names"
 
 
 @models_app.command("promote")
@@ -134,10 +167,17 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check every hash, shape and number of every bundle. Exit codes: 0 all good, 1 some are refused."""
-    from acoustic_ad.models.registry import Registry
+    from acoustic_ad.errors import BundleError
     from acoustic_ad.report.tables import text_table
+    from acoustic_ad.sound.clip import one_line
 
-    found = Registry(models).verify(machine)
+    registry = _registry(models)
+    found = registry.verify(machine)
+    if not found:
+        known = ", ".join(map(one_line, registry.machines()))
+        wanted = "no models" if machine is None else f"no model of machine {one_line(machine)!r}"
+        next_step = f"there are: {known}" if known else "`acoustic-ad train` makes them"
+        raise BundleError(f"{wanted} in {one_line(str(models))}; {next_step}")
     if as_json:
         answer_json(
             {"bundles": [{"machine": name, "version": version, "problem": reason} for name, version, reason in found]}

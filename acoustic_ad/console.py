@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -117,14 +117,6 @@ def _end(signum: int, frame: object) -> None:
 def complain(message: str) -> None:
     """An error, on stderr."""
     say(f"acoustic-ad: {message}")
-
-
-def complain_of_clips(failures: Iterable[Mapping[str, str]]) -> None:
-    """Each clip without a score, with its code and reason, on a line of its own, whatever its name is."""
-    from acoustic_ad.sound.clip import one_line
-
-    for failure in failures:
-        complain(one_line(f"{failure['clip_id']}: {failure['code']}: {failure['reason']}"))
 
 
 def say(message: str) -> None:

@@ -76,6 +76,7 @@ class ScorerTable(_Table):
 class TrainingTable(_Table):
     """How the training clips are divided."""
 
+    warm_start: bool = False  # networks start from those of another machine of the same type that was trained before
     folds: int = Field(5, ge=2, le=50)  # of recordings; one is held out to stop on, all serve cross-fitted calibration
 
 
@@ -116,7 +117,13 @@ class Recipe(_Table):
     @property
     def judges(self) -> tuple[Recipe, ...]:
         """The recipes that judge each clip: the members, as far as they are their own masters, or this one."""
-        shared = {"seed": self.seed, "group": self.group, "condition": self.condition, "audio": self.audio, "training": self.training}
+        shared = {
+            "seed": self.seed,
+            "group": self.group,
+            "condition": self.condition,
+            "audio": self.audio,
+            "training": self.training,
+        }
         return tuple(member.model_copy(update=shared) for member in self.members) or (self,)
 
     @property

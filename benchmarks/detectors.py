@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from sets import Bench, Fleet, Machine, Piece, Recordings, Result, SoundSet
+from sets import Bench, Fleet, Machine, Piece, Recordings, Result, SoundSet, Work, conditions
 
 from acoustic_ad import __version__
 from acoustic_ad.detectors.base import detector_class
@@ -38,7 +38,6 @@ SNRS_DB: Final = (-6.0, 0.0, 6.0)
 SEEDS: Final = (0, 1, 2)
 QUICK_STEPS: Final = 20
 MARKERS: Final = ("<!-- results -->", "<!-- /results -->")
-# What one model is expected to judge as if they were one machine; see the README.
 POOLED: Final = ("bldc_motor/id_01", "bldc_motor/id_02")
 
 
@@ -67,7 +66,7 @@ def fitted(recipe: Recipe, machines: Sequence[Machine]) -> tuple[list[MachineMod
     planted = [machine.planted(recipe) if recipe.chooses else [] for machine in machines]
     begun = time.perf_counter()
     sounds = [
-        MachineSound.of(recipe, machine.train, machine.sessions, changed)
+        MachineSound.of(recipe, machine.train, machine.sessions, changed, conditions(machine.sounds.train, recipe))
         for machine, changed in zip(machines, planted, strict=True)
     ]
     found = fit_detectors(recipe, sounds)
@@ -77,9 +76,10 @@ def fitted(recipe: Recipe, machines: Sequence[Machine]) -> tuple[list[MachineMod
 
 def verdicts(model: MachineModel, machine: Machine) -> Result:
     """Of the test clips: labels, scores, paper scores, p-values; and how many clips were scored a second."""
+    told: Sequence[str | None] = conditions(machine.sounds.test, model.recipe) or [None] * len(machine.test)
     model.score(machine.test[0])  # the first call of a network takes longer than all others
     begun = time.perf_counter()
-    found = [model.score(log_mel) for log_mel in machine.test]
+    found = [model.score(log_mel, own) for log_mel, own in zip(machine.test, told, strict=True)]
     seconds = time.perf_counter() - begun
     return {
         "clips_per_s": len(found) / seconds,
@@ -206,12 +206,11 @@ def report(results: Sequence[Result], sets: Sequence[SoundSet], ensembles: Itera
         against_paper(found, ensembles),
         *(by_machine(found, names, POOLED) for names in (*([name] for name in real), simulated) if names),
         costs(found, costly),
-        f"Costs are means over {', '.join(costly)}, from log-mels on, on one thread of each process. "
-        "Training includes cross-fitting and, where the recipe chooses, planting.",
+        f"Costs are means over {', '.join(costly)}, from log-mels on, on one thread; training with cross-fitting.",
         "Made by:\n\n```\n" + how + "\n```\n\n" + "\n".join(f"- {one.name}: {one.facts()}" for one in sets),
         versions(results),
     ]
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(parts)
 
 
 def versions(results: Iterable[Result]) -> str:
@@ -239,13 +238,9 @@ def arguments(description: str | None, recipes: Sequence[str], snrs_db: Sequence
     return parser
 
 
-def run(
-    options: argparse.Namespace, work: Callable[[Piece], Result], name: str, sets: Sequence[SoundSet]
-) -> list[Result]:
+def run(options: argparse.Namespace, work: Work, name: str, sets: Sequence[SoundSet]) -> list[Result]:
     """`work`, which goes by a name of its own, of every recipe and seed on every set."""
-    recipes = [load_recipe(recipe) for recipe in options.recipes]
-    if options.quick:
-        recipes = [hurried(recipe) for recipe in recipes]
+    recipes = [hurried(recipe) if options.quick else recipe for recipe in map(load_recipe, options.recipes)]
     with ExitStack() as stack:
         folder = options.cache or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)

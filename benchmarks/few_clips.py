@@ -44,8 +44,8 @@ def drawn(machine: Machine, count: int, seed: int) -> Machine:
     """The machine with `count` of its training clips, in their order: the first ones of a random order of all."""
     chosen = sorted(np.random.default_rng(seed).permutation(len(machine.train))[:count].tolist())
     sessions = machine.sessions and [machine.sessions[number] for number in chosen]
-    train, sounds = [machine.train[n] for n in chosen], [machine.sounds[n] for n in chosen]
-    return replace(machine, train=train, sessions=sessions, sounds=sounds)
+    sounds = replace(machine.sounds, train=[machine.sounds.train[number] for number in chosen])
+    return replace(machine, train=[machine.train[number] for number in chosen], sessions=sessions, sounds=sounds)
 
 
 def false_alarms(row: Result) -> float:

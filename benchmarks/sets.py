@@ -1,7 +1,6 @@
 """What the benchmarks run on: labelled recordings, simulated fleets, and pieces of work over them in parallel.
 
-Only log-mels are kept, each computed once, in a folder that the caller chooses. The few waveforms into which faults are
-planted are read or simulated again.
+Log-mels are computed once and kept; the few waveforms into which faults are planted are read or simulated again.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache, lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +37,6 @@ from acoustic_ad.sound.simulate import MACHINE_TYPES, PlannedClip, plan_fleet
 FloatArray = npt.NDArray[np.float32]
 Sound = Clip | PlannedClip
 Result = dict[str, Any]  # JSON
-One = TypeVar("One")
-Other = TypeVar("Other")
 say = partial(print, file=sys.stderr, flush=True)  # the tables go to stdout
 
 
@@ -59,14 +56,15 @@ class Machine:
     name: str
     train: list[FloatArray]
     sessions: list[Hashable] | None  # of the training clips
-    sounds: list[Sound]  # the training clips' waveforms, where they are needed
+    sounds: MachineSounds
     test: list[FloatArray]
     labels: npt.NDArray[np.int64]  # of the test clips; 1 = anomaly
 
     def planted(self, recipe: Recipe) -> list[PlantedClip]:
         """Faults planted into the waveforms of some training clips, as `train` does it."""
-        chosen = [(number, waveform(self.sounds[number], recipe)) for number in chosen_for_planting(len(self.train))]
-        return plant_in_waveforms(chosen, LogMel(feature_spec(recipe)), recipe.seed)
+        numbers = chosen_for_planting(len(self.train))
+        waveforms = [(number, waveform(self.sounds.train[number], recipe)) for number in numbers]
+        return plant_in_waveforms(waveforms, LogMel(feature_spec(recipe)), recipe.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +96,9 @@ class Fleet:
 
     def facts(self) -> str:
         return (
-            f"`plan_fleet` with seed {self.seed}, SNR {self.snr_db:g} dB, one machine each of {', '.join(self.types)}; "
-            f"per machine {self.train_clips} training clips, {self.test_normal} normal and {self.test_anomaly} faulty "
-            f"test clips of {self.duration_s:g} s; the simulator's samples, with no file in between"
+            f"`plan_fleet`, seed {self.seed}, SNR {self.snr_db:g} dB, one {', one '.join(self.types)}; of each "
+            f"{self.train_clips} training, {self.test_normal} normal and {self.test_anomaly} faulty test clips of "
+            f"{self.duration_s:g} s, as the simulator makes them, with no file in between"
         )
 
 
@@ -116,12 +114,12 @@ class Recordings:
         return data.name if data.is_dir() else data.parent.name
 
     def machines(self, sample_rate_hz: int) -> list[MachineSounds]:
-        """The clips of each machine that has training clips, and test clips of both labels."""
+        """The clips of each machine with training clips, and test clips of both labels."""
         manifest = read_manifest(self.data)
         found = []
         for machine, train in training_clips(manifest).items():
-            test = [clip for clip in manifest.clips if clip.machine == machine and clip.split == "test"]
-            test = [clip for clip in test if clip.label in ("normal", "anomaly")]
+            test = [clip for clip in manifest.clips if (clip.machine, clip.split) == (machine, "test")]
+            test = [clip for clip in test if clip.label != "unknown"]
             if {clip.label for clip in test} == {"normal", "anomaly"}:
                 found.append(MachineSounds(machine, [*train], [*test]))
         if not found:
@@ -163,12 +161,10 @@ def prepare(sounds: SoundSet, recipe: Recipe, folder: Path) -> Path:
 
 def set_digest(sounds: SoundSet, recipe: Recipe) -> str:
     """sha256 over all that decides the log-mels of a set, save the code."""
-    clips = []
-    for machine in sounds.machines(recipe.audio.sample_rate_hz):
-        for clip in (*machine.train, *machine.test):
-            size = None if isinstance(clip, PlannedClip) else clip.path.stat().st_size
-            clips.append(f"{clip!r} {size}")
-    return _digest([feature_spec(recipe).digest, recipe.audio.model_dump(), clips])
+    machines = sounds.machines(recipe.audio.sample_rate_hz)
+    clips = [clip for machine in machines for clip in (*machine.train, *machine.test)]
+    sizes = [clip.path.stat().st_size for clip in clips if isinstance(clip, Clip)]
+    return _digest([feature_spec(recipe).digest, recipe.audio.model_dump(), sizes, *map(repr, clips)])
 
 
 @lru_cache(maxsize=1)  # pieces come sorted by set
@@ -182,8 +178,14 @@ def load(sounds: SoundSet, file: Path, sample_rate_hz: int) -> tuple[Machine, ..
                 for split in ("train", "test")
             )
             labels = np.array([clip.label == "anomaly" for clip in machine.test], np.int64)
-            machines.append(Machine(machine.machine, train, _sessions(machine.train), machine.train, test, labels))
+            machines.append(Machine(machine.machine, train, _sessions(machine.train), machine, test, labels))
     return tuple(machines)
+
+
+def conditions(clips: Sequence[Sound], recipe: Recipe) -> list[str] | None:
+    """The operating condition of each clip, None where the recipe goes by no column."""
+    told = (clip.row if isinstance(clip, PlannedClip) else dict(clip.columns) for clip in clips)
+    return [columns.get(recipe.condition, "") for columns in told] if recipe.condition else None
 
 
 def _sessions(clips: Sequence[Sound]) -> list[Hashable] | None:
@@ -224,6 +226,9 @@ class Piece:
         }
 
 
+Work = Callable[[Piece], Result]
+
+
 @dataclass(frozen=True)
 class Bench:
     """How pieces are run: processes of one thread each; where finished pieces are kept."""
@@ -232,15 +237,14 @@ class Bench:
     results: Path | None = None
     keep_older: bool = False  # finished pieces count, whatever code made them
 
-    def run(self, work: Callable[[Piece], Result], pieces: Sequence[Piece]) -> list[Result]:
+    def run(self, work: Work, pieces: Sequence[Piece]) -> list[Result]:
         """`work` of every piece, in their order, each with its identity; what fails is said, and is not there."""
         identities = [piece.identity() for piece in pieces]
         kept = self._kept()
         found = {number: kept[key] for number, one in enumerate(identities) if (key := self._key(one)) in kept}
         missing = {number: piece for number, piece in enumerate(pieces) if number not in found}
         say(f"{len(pieces)} pieces, {len(found)} of them finished before")
-        # One piece of each set, so that no two workers make the same log-mels.
-        heard = {identities[number]["set_digest"]: piece for number, piece in missing.items()}
+        heard = {identities[number]["set_digest"]: piece for number, piece in missing.items()}  # one piece each
         for number, _ in enumerate(_parallel(Piece.file, heard, self.workers), start=1):
             say(f"log-mels of {number}/{len(heard)} sets")
         begun = time.monotonic()
@@ -265,17 +269,15 @@ class Bench:
         return json.dumps({key: value for key, value in identity.items() if key not in ignored}, sort_keys=True)
 
 
-def _parallel(work: Callable[[One], Other], inputs: Mapping[Any, One], workers: int) -> Iterable[tuple[Any, Other]]:
+def _parallel(work: Callable[[Any], Any], inputs: Mapping[Any, Any], workers: int) -> Iterable[tuple[Any, Any]]:
     """(key, result) as they come; a failure costs a line."""
-    if not inputs:
-        return
-    # Before the libraries of the workers are loaded: more threads than cores makes everything several times slower.
+    # Read when the workers load their libraries.
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     pool = ProcessPoolExecutor(
         workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
     )
     try:
-        running: dict[Future[Other], Any] = {pool.submit(work, one): key for key, one in inputs.items()}
+        running: dict[Future[Any], Any] = {pool.submit(work, one): key for key, one in inputs.items()}
         for future in as_completed(running):
             if error := future.exception():
                 say(f"failed: {inputs[running[future]]}: {type(error).__name__}: {error}")

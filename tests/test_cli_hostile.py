@@ -207,9 +207,13 @@ def test_ended_in_the_middle(number, models, tmp_path):
         assert store.execute("pragma integrity_check").fetchone() == ("ok",)
         (kept,) = store.execute("select count(*) from clip_scores").fetchone()
     shown = json.loads(acoustic_ad("status", "--db", db, "--json").out)
-    assert shown == {"machines": []}
+    assert kept > 0
+    assert [(machine["machine"], machine["clips"]) for machine in shown["machines"]] == [("fan", kept)]
+    assert shown["cut_short"] == [str(tmp_path / "sound")]
+    assert "cut short" in acoustic_ad("status", "--db", db).err
     for file in (tmp_path / "sound" / "fan").glob("*-*.wav"):
         file.unlink()
     done = acoustic_ad(*arguments, "--json").json
     assert done["clips"]["found"] == 46 == done["clips"]["scored"] + done["clips"]["already_scored"]
     assert done["machines"][0]["clips"] >= max(kept, 46)
+    assert acoustic_ad("status", "--db", db, "--json").json["cut_short"] == []

@@ -18,7 +18,7 @@ VALID: dict[str, Any] = {
     "audio": {"sample_rate_hz": 16_000},
     "features": {"n_fft": 1024, "fmin_hz": 20.0, "fmax_hz": 8_000.0, "patch_frames": 5},
     "detector": {"kind": "dae", "noise": 0.3},
-    "scorer": {"kind": "residual_mahalanobis"},
+    "scorer": {"kind": "mahalanobis"},
 }
 
 

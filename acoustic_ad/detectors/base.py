@@ -11,13 +11,16 @@ import math
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from acoustic_ad.errors import BundleError, NotFittedError, UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -89,12 +92,14 @@ class Detector(Protocol):
         held_out: PatchSource | None = None,
         *,
         steps: int | None = None,
+        start: State | None = None,
         progress: ProgressCallback | None = None,
     ) -> Training:
         """Learn from patches [N, frames, mels] of normal clips.
 
         `held_out`, patches of other normal clips, decide when to stop; without them all steps are taken, `steps` of
-        them where given, else as many as the options say.
+        them where given, else as many as the options say. `start` is the state of a detector of the
+        same shape that knows a similar machine: what is learnt step by step starts from there; others pass over it.
         """
 
     def evidence(self, patches: FloatArray) -> Evidence:
@@ -102,6 +107,13 @@ class Detector(Protocol):
 
     def reconstruct(self, patches: FloatArray) -> FloatArray:
         """What the detector expected to hear in place of the patches, [N, frames, mels]."""
+
+    def module(self) -> nn.Module:
+        """What `evidence` computes, as one module: patches [N, frames, mels] -> score [N], residual [N, mels], latent.
+
+        In evaluation mode, float32 in and out, of operations that do not depend on N, so that it can be exported. It
+        stands for what is learnt so far: ask again after another `fit`.
+        """
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Named arrays that `load_state` turns back into the same detector."""

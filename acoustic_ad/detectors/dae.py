@@ -21,7 +21,7 @@ from acoustic_ad.detectors.base import (
     not_fitted,
     register,
 )
-from acoustic_ad.detectors.training import SCORING_BATCH, TrainingOptions, loss_over, minimise, seeded, to_tensor
+from acoustic_ad.detectors.training import TrainingOptions, evidence_by, loss_over, minimise, seeded, to_tensor
 from acoustic_ad.errors import UsageError
 
 
@@ -72,11 +72,14 @@ class DenoisingAutoencoder:
         held_out: PatchSource | None = None,
         *,
         steps: int | None = None,
+        start: State | None = None,
         progress: ProgressCallback | None = None,
     ) -> Training:
         """Learn to restore clean patches [N, frames, mels]; stops early on the restoration of `held_out`."""
         with seeded(self._seed) as rng:
             self._network = _dense_autoencoder(self.options, self.patch_shape)
+            if start is not None:
+                self.load_state(start)
             held_out_loss = None if held_out is None else lambda: loss_over(held_out, self._error)
             training = minimise(
                 self._network, self._loss, held_out_loss, patches, self.options, rng, steps=steps, progress=progress
@@ -86,17 +89,12 @@ class DenoisingAutoencoder:
 
     def evidence(self, patches: FloatArray) -> Evidence:
         """Evidence for patches [N, frames, mels]."""
+        return evidence_by(self.module(), patches)
+
+    def module(self) -> nn.Module:
+        """As `Detector.module`."""
         self._check_fitted()
-        scores, residuals, latents = [], [], []
-        with torch.inference_mode():
-            for start in range(0, len(patches), SCORING_BATCH):
-                x = to_tensor(patches[start : start + SCORING_BATCH])
-                code = self._network[0](self._hide(x))
-                residual = self._judged(x - self._network[1](code).view_as(x))
-                scores.append(residual.square().mean(dim=(1, 2)))
-                residuals.append(residual.mean(dim=1))
-                latents.append(code)
-        return Evidence(*(torch.cat(parts).numpy() for parts in (scores, residuals, latents)))
+        return _Judging(self).eval()
 
     def reconstruct(self, patches: FloatArray) -> FloatArray:
         """The restored patches, [N, frames, mels]."""
@@ -149,6 +147,20 @@ class DenoisingAutoencoder:
     def _check_fitted(self) -> None:
         if not self._fitted:
             raise not_fitted(self)
+
+
+class _Judging(nn.Module):
+    """Patches [n, frames, mels] -> score, residual, code."""
+
+    def __init__(self, detector: DenoisingAutoencoder) -> None:
+        super().__init__()
+        self.encoder, self.decoder = detector._network
+        self._shape, self._hide, self._judged = detector.patch_shape, detector._hide, detector._judged
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        code = self.encoder(self._hide(x))
+        residual = self._judged(x - self.decoder(code).view(-1, *self._shape))
+        return residual.square().mean(dim=(1, 2)), residual.mean(dim=1), code
 
 
 def _dense_autoencoder(options: DaeOptions, patch_shape: tuple[int, int]) -> nn.Sequential:

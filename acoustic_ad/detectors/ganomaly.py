@@ -35,7 +35,16 @@ from acoustic_ad.detectors.base import (
 )
 from acoustic_ad.detectors.conv import CONV_SCORING_BATCH, ConvDecoder, ConvEncoder, Over
 from acoustic_ad.detectors.corruption import CorruptionOptions, corrupted
-from acoustic_ad.detectors.training import TrainingOptions, decay, descend, loss_over, seeded, to_tensor, train
+from acoustic_ad.detectors.training import (
+    TrainingOptions,
+    decay,
+    descend,
+    evidence_by,
+    loss_over,
+    seeded,
+    to_tensor,
+    train,
+)
 
 D_STAGES = 3
 HELD_OUT_PATCHES = 1000  # more would take longer to check than to learn
@@ -108,12 +117,16 @@ class Ganomaly:
         held_out: PatchSource | None = None,
         *,
         steps: int | None = None,
+        start: State | None = None,
         progress: ProgressCallback | None = None,
     ) -> Training:
         """Learn patches [N, frames, mels] of normal clips against a discriminator, which is not kept."""
         with seeded(self._seed) as rng:
             game = _Game(self.options, self.patch_shape)
             self._network = game.scored
+            if start is not None:
+                self.load_state(start)
+                game.follow_scored()
             held_out_loss = (
                 None
                 if held_out is None
@@ -127,16 +140,12 @@ class Ganomaly:
 
     def evidence(self, patches: FloatArray) -> Evidence:
         """Evidence for patches [N, frames, mels]."""
+        return evidence_by(self.module(), patches, CONV_SCORING_BATCH)
+
+    def module(self) -> nn.Module:
+        """As `Detector.module`."""
         self._check_fitted()
-        scores, residuals, latents = [], [], []
-        with torch.inference_mode():
-            for start in range(0, len(patches), CONV_SCORING_BATCH):
-                x = to_tensor(patches[start : start + CONV_SCORING_BATCH])
-                code, restored, code_again = self._network(x)
-                scores.append(torch.linalg.vector_norm(code - code_again, dim=1))
-                residuals.append((x - restored).mean(dim=1))
-                latents.append(code)
-        return Evidence(*(torch.cat(parts).numpy() for parts in (scores, residuals, latents)))
+        return _Judging(self._network).eval()
 
     def reconstruct(self, patches: FloatArray) -> FloatArray:
         """What the generator makes of the patches, [N, frames, mels]."""
@@ -187,6 +196,18 @@ class _Generator(nn.Module):
         return code, restored, self.second_encoder(restored)
 
 
+class _Judging(nn.Module):
+    """Patches [n, frames, mels] -> distance of codes, residual, code."""
+
+    def __init__(self, network: _Generator) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        code, restored, code_again = self.network(x)
+        return torch.linalg.vector_norm(code - code_again, dim=1), (x - restored).mean(dim=1), code
+
+
 class _Game:
     """One training: generator against discriminator, an optimiser for each."""
 
@@ -228,6 +249,10 @@ class _Game:
         if self._average:
             self._follow(step)
         return {"loss": loss.item(), **losses, **d_losses}
+
+    def follow_scored(self) -> None:
+        """Let the playing generator start where the scored one stands."""
+        self._generator.load_state_dict(self.scored.state_dict())
 
     def _learn_discriminator(self, x: Tensor, fake: Tensor, step: int) -> dict[str, float]:
         options = self._options

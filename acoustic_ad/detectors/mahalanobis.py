@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydantic import Field
 from sklearn.covariance import LedoitWolf
+from torch import Tensor, nn
 
 from acoustic_ad.detectors.base import (
     Evidence,
@@ -26,6 +28,7 @@ from acoustic_ad.detectors.base import (
     not_fitted,
     register,
 )
+from acoustic_ad.detectors.training import evidence_by
 
 
 class MahalanobisOptions(Options):
@@ -56,6 +59,7 @@ class Mahalanobis:
         held_out: PatchSource | None = None,
         *,
         steps: int | None = None,
+        start: State | None = None,
         progress: ProgressCallback | None = None,
     ) -> Training:
         """Mean and shrunk covariance of the patch means; held-out patches are not needed."""
@@ -71,13 +75,13 @@ class Mahalanobis:
 
     def evidence(self, patches: FloatArray) -> Evidence:
         """Evidence for patches [N, frames, mels]."""
+        return evidence_by(self.module(), patches)
+
+    def module(self) -> nn.Module:
+        """As `Detector.module`."""
         if self._mean is None or self._precision is None:
             raise not_fitted(self)
-        mean = patches.mean(axis=1, dtype=np.float64)
-        deviation = mean - self._mean
-        score = np.einsum("nm,mk,nk->n", deviation, self._precision, deviation, optimize=True)
-        residual = mean.astype(np.float32)
-        return Evidence(score.astype(np.float32), residual, residual)
+        return _Judging(torch.from_numpy(self._mean), torch.from_numpy(self._precision)).eval()
 
     def reconstruct(self, patches: FloatArray) -> FloatArray:
         """The mean spectrum of normal operation, whatever the patch."""
@@ -96,3 +100,22 @@ class Mahalanobis:
         mels = self.patch_shape[1]
         check_state(state, {"mean": np.zeros(mels), "precision": np.zeros((mels, mels))})
         self._mean, self._precision = np.array(state["mean"]), np.array(state["precision"])
+
+
+class _Judging(nn.Module):
+    """Patches [n, frames, mels] -> squared distance, mean spectrum, mean spectrum; in double precision between."""
+
+    mean: Tensor
+    precision: Tensor
+
+    def __init__(self, mean: Tensor, precision: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("precision", precision)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean = x.double().mean(dim=1)
+        deviation = mean - self.mean
+        score = ((deviation @ self.precision) * deviation).sum(dim=1)
+        residual = mean.float()
+        return score.float(), residual, residual

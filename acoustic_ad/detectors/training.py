@@ -13,7 +13,16 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from acoustic_ad.detectors.base import FloatArray, IntArray, Options, PatchSource, Progress, ProgressCallback, Training
+from acoustic_ad.detectors.base import (
+    Evidence,
+    FloatArray,
+    IntArray,
+    Options,
+    PatchSource,
+    Progress,
+    ProgressCallback,
+    Training,
+)
 from acoustic_ad.errors import TrainingError
 
 SCORING_BATCH = 4096
@@ -50,8 +59,16 @@ def seeded(seed: int) -> Iterator[np.random.Generator]:
 
 
 def to_tensor(patches: FloatArray) -> Tensor:
-    """A contiguous float32 tensor of the patches."""
-    return torch.from_numpy(np.ascontiguousarray(patches, dtype=np.float32))
+    """A contiguous float32 tensor of the patches, which may be a view that is not to be written to."""
+    return torch.from_numpy(np.require(patches, np.float32, ["C", "W"]))
+
+
+def evidence_by(module: nn.Module, patches: FloatArray, batch_size: int = SCORING_BATCH) -> Evidence:
+    """Evidence for patches [N, frames, mels] by a detector's `module`, so many patches at a time."""
+    starts = range(0, max(len(patches), 1), batch_size)
+    with torch.inference_mode():
+        parts = [module(to_tensor(patches[start : start + batch_size])) for start in starts]
+    return Evidence(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
 
 
 def batches(rng: np.random.Generator, count: int, batch_size: int) -> Iterator[IntArray]:

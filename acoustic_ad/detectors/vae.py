@@ -38,6 +38,7 @@ from acoustic_ad.detectors.training import (
     TrainingOptions,
     decay,
     descend,
+    evidence_by,
     loss_over,
     seeded,
     to_tensor,
@@ -94,12 +95,15 @@ class VariationalAutoencoder:
         held_out: PatchSource | None = None,
         *,
         steps: int | None = None,
+        start: State | None = None,
         progress: ProgressCallback | None = None,
     ) -> Training:
         """Learn patches [N, frames, mels]; stops early on the -ELBO of `held_out` (with the full beta throughout)."""
         limit = HELD_OUT_CONV_PATCHES if self.options.net == "conv" else 20_000
         with seeded(self._seed) as rng:
             self._network = network = _Network(self.options, self.patch_shape)
+            if start is not None:
+                self.load_state(start)
 
             def loss_of(x: Tensor) -> Tensor:
                 restored, mean, log_variance = network(x)
@@ -114,16 +118,12 @@ class VariationalAutoencoder:
 
     def evidence(self, patches: FloatArray) -> Evidence:
         """Evidence for patches [N, frames, mels]."""
+        return evidence_by(self.module(), patches, self._batch)
+
+    def module(self) -> nn.Module:
+        """As `Detector.module`."""
         self._check_fitted()
-        scores, residuals, latents = [], [], []
-        with torch.inference_mode():
-            for start in range(0, len(patches), self._batch):
-                x = to_tensor(patches[start : start + self._batch])
-                restored, mean, log_variance = self._network(x)
-                scores.append(self._network.negative_elbo(restored, mean, log_variance, x, 1.0))
-                residuals.append((x - restored).mean(dim=1))
-                latents.append(mean)
-        return Evidence(*(torch.cat(parts).numpy() for parts in (scores, residuals, latents)))
+        return _Judging(self._network).eval()
 
     def reconstruct(self, patches: FloatArray) -> FloatArray:
         """The patches [N, frames, mels] as decoded from their posterior means."""
@@ -228,6 +228,18 @@ class _Network(nn.Module):
         """Divergence [n] of the posterior from the standard normal, nats per element of the patch."""
         nats = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(dim=1)
         return nats / (self._shape[0] * self._shape[1])
+
+
+class _Judging(nn.Module):
+    """Patches [n, frames, mels] -> -ELBO, residual, posterior mean."""
+
+    def __init__(self, network: _Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        restored, mean, log_variance = self.network(x)
+        return self.network.negative_elbo(restored, mean, log_variance, x, 1.0), (x - restored).mean(dim=1), mean
 
 
 class _Adversary:

@@ -26,29 +26,40 @@ class MachineHealth:
 
     state: State
     since: datetime | None  # when the clip was recorded that brought the state about
+    heard: State  # what the scored clips alone say: a sensor that broke later does not take it back
     index: float | None  # 0..100, 50 is the limit; None where there is no usable clip
     clips: int  # scored clips behind it, over all time
     last_clip_at: datetime | None  # of any readable clip
 
 
 def machine_health(policy: Policy, clips: Iterable[ClipPoint]) -> MachineHealth:
-    """The health after all clips; their order of arrival does not matter, clips without an index do not move it."""
+    """The health after all clips; their order of arrival does not matter, clips without an index do not move it.
+
+    While the newest clips show a broken sensor, the machine is in `sensor_fault`, since the first of them. The next
+    clip without that fault brings back what was heard, as old as it is.
+    """
     ordered = sorted(clips, key=lambda clip: (clip.recorded_at, clip.key))
-    state: State = "no_data"
+    heard: State = "no_data"
     since: datetime | None = None
+    broken_since: datetime | None = None
     index: float | None = None
     scored: list[float] = []
     for clip in ordered:
+        if clip.status == "sensor_fault":
+            broken_since = broken_since or clip.recorded_at
+            continue
+        broken_since = None
         if clip.status == "scored" and clip.index is not None:
             scored.append(clip.index)
             window = scored[-policy.window_clips :]
             index = median(window)
-            now: State = _state(policy, window)
-        else:
-            now = "sensor_fault" if clip.status == "sensor_fault" and not scored else state
-        if now != state:
-            state, since = now, clip.recorded_at
-    return MachineHealth(state, since, index, len(scored), ordered[-1].recorded_at if ordered else None)
+            now = _state(policy, window)
+            if now != heard:
+                heard, since = now, clip.recorded_at
+    last_clip_at = ordered[-1].recorded_at if ordered else None
+    if broken_since is not None:
+        return MachineHealth("sensor_fault", broken_since, heard, index, len(scored), last_clip_at)
+    return MachineHealth(heard, since, heard, index, len(scored), last_clip_at)
 
 
 def _state(policy: Policy, window: list[float]) -> State:

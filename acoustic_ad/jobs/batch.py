@@ -20,6 +20,7 @@ Key = tuple[str, str]  # (clip_id, machine)
 Columns = dict[str, Any]
 
 _AT_ONCE: Final = 500  # values in one IN (...): every database takes that many
+_IDENTITY: Final = ("sha256", "machine", "model")  # of a row that is not failed
 
 
 @dataclass(slots=True)
@@ -31,7 +32,8 @@ class _Known:
     recorded_at_source: str
     also_known_as: list[str]
     models: set[str] = field(default_factory=set)
-    status: str = ""  # of the newest row, as is the reason
+    model: str | None = None  # of the newest row, as are status and reason
+    status: str = ""
     reason: str | None = None
     renamed: bool = False
 
@@ -48,6 +50,7 @@ class _Batch:
     new: list[Columns] = field(default_factory=list)
     failures: list[Columns] = field(default_factory=list)
     over: list[int] = field(default_factory=list)  # ids of failed rows of clips that are judged after all
+    renewed: list[Columns] = field(default_factory=list)  # rows that a newer one of the same model replaces
     ledger: list[Columns] = field(default_factory=list)
 
 
@@ -78,7 +81,7 @@ def _settle(batch: _Batch, fact: FileFact, row: ClipRow | None) -> None:
         _remember(batch, fact, row.status, row.reason)
         return
     known = batch.known.get((fact.sha256 or "", fact.machine))
-    if row is not None and (known is None or row.model not in known.models):
+    if row is not None and (known is None or row.model != known.model):
         known = _add(batch, row, known)
     elif known is None:
         before = batch.failed.get(key)
@@ -105,15 +108,20 @@ def _check(row: ClipRow, fact: FileFact) -> None:
 
 
 def _add(batch: _Batch, row: ClipRow, known: _Known | None) -> _Known:
-    """Queue a new row. Where another model judged the same bytes, it keeps their first name and time."""
+    """Queue a new row, which becomes the clip's current one: it replaces an older row of its own model.
+
+    Where another model judged the same bytes, it keeps their first name and time.
+    """
     columns = _columns(batch, row)
     if known is None:
         known = _Known(row.clip_id, columns["recorded_at"], row.recorded_at_source, list(row.also_known_as))
         batch.known[columns["sha256"], row.machine] = known
     for name in ("clip_id", "recorded_at", "recorded_at_source", "also_known_as"):
         columns[name] = getattr(known, name)
+    if row.model in known.models:
+        batch.renewed.append({f"of_{name}": columns[name] for name in _IDENTITY})
     known.models.add(columns["model"])
-    known.status, known.reason = row.status, row.reason
+    known.model, known.status, known.reason = row.model, row.status, row.reason
     batch.new.append(columns)
     return known
 
@@ -165,10 +173,13 @@ def _write(connection: sa.Connection, batch: _Batch) -> None:
         connection.execute(gone, [{"failed_id": row_id} for row_id in batch.over])
     one_failed_row = ["root", "clip_id", "machine"]
     upsert(connection, clip_scores, one_failed_row, batch.failures, update=True, among=IS_FAILED)
+    if batch.renewed:
+        same = [clip_scores.c[name] == sa.bindparam(f"of_{name}") for name in _IDENTITY]
+        connection.execute(clip_scores.delete().where(*same), batch.renewed)
     for columns in batch.new:  # only now are all names known that this batch gives the clip
         columns["also_known_as"] = json_text(columns["also_known_as"])
     # On PostgreSQL, a job on another folder may be storing the same bytes: its row is as good as ours.
-    upsert(connection, clip_scores, ["sha256", "machine", "model"], batch.new, update=False)
+    upsert(connection, clip_scores, _IDENTITY, batch.new, update=False)
     _write_names(connection, batch)
     upsert(connection, files, ["root", "clip_id", "machine"], batch.ledger, update=True)
 
@@ -200,7 +211,7 @@ def _find_known(connection: sa.Connection, facts: Iterable[FileFact]) -> dict[Ke
             first = _Known(row.clip_id, row.recorded_at, row.recorded_at_source, json.loads(row.also_known_as))
             clip = known.setdefault((row.sha256, row.machine), first)
             clip.models.add(row.model)
-            clip.status, clip.reason = row.status, row.reason
+            clip.model, clip.status, clip.reason = row.model, row.status, row.reason
     return known
 
 

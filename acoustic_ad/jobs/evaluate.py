@@ -11,10 +11,12 @@ import numpy as np
 
 from acoustic_ad.errors import BundleError, ClipError, ManifestError
 from acoustic_ad.jobs.clip_work import score_clip
+from acoustic_ad.jobs.score_report import Failure
 from acoustic_ad.jobs.tasks import FileStamp, Scored, ScoreTask
 from acoustic_ad.jobs.train import clip_deadline
 from acoustic_ad.jobs.workers import worker_pool
 from acoustic_ad.models.registry import Registry
+from acoustic_ad.report.tables import count_of
 from acoustic_ad.scores.metrics import (
     AtThreshold,
     Separation,
@@ -57,12 +59,17 @@ class Evaluation:
     machines: list[MachineResult]
     recipes: list[str]
     seeds: list[int]
-    failures: list[dict[str, str]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
     judged: list[Judged] = field(default_factory=list)
 
     @property
     def evaluated(self) -> list[MachineResult]:
         return [machine for machine in self.machines if machine.detector is not None]
+
+    @property
+    def left_out(self) -> list[str]:
+        """The machines that the means leave out."""
+        return [machine.machine for machine in self.machines if machine.detector is None]
 
 
 def evaluate(
@@ -78,12 +85,10 @@ def evaluate(
 
     Raises ManifestError where there is nothing labelled, BundleError where no machine has a usable model.
     """
-    clips = _labelled(read_manifest(data))
-    if not clips:
-        raise ManifestError(f"{data}: no labelled clips; `evaluate` needs label normal and anomaly (split test)")
+    clips = _labelled(read_manifest(data), data)
     registry = Registry(models)
     judged: dict[str, list[Judged]] = {clip.machine: [] for clip in clips}
-    failures: list[dict[str, str]] = []
+    failures: list[Failure] = []
     clip_of: dict[ScoreTask, Clip] = {}
     tasks = []
     for clip in clips:
@@ -92,14 +97,14 @@ def evaluate(
             clip_of[task] = clip
             tasks.append((task, clip_deadline(clip, clip_timeout_s)))
         except ClipError as error:
-            failures.append({"clip_id": clip.clip_id, "code": error.code, "reason": error.reason})
+            failures.append(Failure(clip.clip_id, clip.machine, error.code, error.reason))
     with worker_pool(workers) as pool:
         for done, (task, result) in enumerate(pool.map(score_clip, tasks), start=1):
             clip = clip_of[task]
             if isinstance(result, Scored):
                 judged[clip.machine].append(Judged(clip, result))
             else:
-                failures.append({"clip_id": clip.clip_id, "code": result.code, "reason": result.reason})
+                failures.append(Failure(clip.clip_id, clip.machine, result.code, result.reason))
             on_progress(done, len(tasks))
     _refuse_without_models(clips, failures)
     results = [
@@ -116,16 +121,25 @@ def evaluate(
     )
 
 
-def _refuse_without_models(clips: list[Clip], failures: list[dict[str, str]]) -> None:
-    if len(failures) == len(clips) and {failure["code"] for failure in failures} <= {"no_model", "bad_model"}:
-        first = f"{one_line(failures[0]['clip_id'])}: {failures[0]['reason']}"
+def _refuse_without_models(clips: list[Clip], failures: list[Failure]) -> None:
+    if len(failures) == len(clips) and {failure.code for failure in failures} <= {"no_model", "bad_model"}:
+        first = f"{one_line(failures[0].clip_id)}: {failures[0].reason}"
         raise BundleError(f"no machine has a usable model; {first}; train one with `acoustic-ad train`")
 
 
-def _labelled(manifest: Manifest) -> list[Clip]:
+def _labelled(manifest: Manifest, data: Path) -> list[Clip]:
+    if manifest.layout in ("plain", "flat") and all(clip.label != "anomaly" for clip in manifest.clips):
+        raise ManifestError(
+            f"{one_line(str(data))}: plain folders carry no labels, all their clips count as normal; `evaluate` needs "
+            "normal and anomalous clips: write a manifest with `acoustic-ad manifest build` and correct its labels"
+        )
     labelled = [clip for clip in manifest.clips if clip.label in ("normal", "anomaly")]
     if any(clip.split for clip in manifest.clips):
         labelled = [clip for clip in labelled if clip.split == "test"]
+    if not labelled:
+        raise ManifestError(
+            f"{one_line(str(data))}: no labelled clips; `evaluate` needs normal and anomaly (split test)"
+        )
     return sorted(labelled, key=lambda clip: (clip.machine, clip.clip_id))
 
 
@@ -151,7 +165,9 @@ def _rate(machine: str, found: list[Judged], labelled: int, limit_p: float) -> M
     counts = (int((labels == 0).sum()), int(labels.sum()))
     result = MachineResult(machine, None, None, None, limit_p, labelled - len(found), len(set(sessions)), counts)
     if 0 in counts:
-        result.reason = f"{counts[0]} normal and {counts[1]} anomalous clips scored: needs both"
+        result.reason = (
+            f"{count_of(counts[0], 'normal clip')} and {count_of(counts[1], 'anomalous clip')} scored: needs both"
+        )
         return result
     by_session = sessions if any(named) else None
     result.detector = separation(labels, scores, by_session)
@@ -179,7 +195,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         "machines": machines,
         "mean": means(evaluation, arithmetic_mean),
         "hmean": means(evaluation, harmonic_mean),
-        "failures": evaluation.failures,
+        "failures": [failure.as_json for failure in evaluation.failures],
     }
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from acoustic_ad.errors import BundleError, ClipError
 from acoustic_ad.jobs.schema import FileFact, LedgerEntry
+from acoustic_ad.jobs.score_report import MODEL_CODES
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.tasks import FileStamp, ScoreTask
 from acoustic_ad.sound.manifest import Clip, sha256_of
-
-# Failures that another run may mend without the clip changing.
-MODEL_CODES = ("no_model", "bad_model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,7 @@ class Known:
 
     already_scored: int = 0
     already_failed: int = 0
+    other_model: Counter[str] = field(default_factory=Counter)  # machine -> of already_scored, by another of its models
     facts: list[FileFact] = field(default_factory=list)  # known bytes under a new name, or touched
 
 
@@ -63,6 +63,7 @@ class Planner:
         self._ledger = store.files(root)
         self._current: dict[str, Model] = {}
         self._digests: dict[str, dict[str, str]] = {}
+        self._others: dict[str, set[str]] = {}
         self._in_work: set[tuple[str, str]] = set()
         self.known = Known()
         # The same bytes are in work under another name: look again when that is done. None: nobody waits any more.
@@ -109,13 +110,14 @@ class Planner:
             self.known.already_failed += settled
         else:
             settled = not self._rescore or entry.sha256 in self._known_digests(clip.machine)
-            self.known.already_scored += settled
+            if settled:
+                self._count_scored(clip.machine, entry.sha256)
         return settled
 
     def _by_content(self, clip: Clip, model: Model, stat: os.stat_result, digest: str) -> Planned | None:
         fact = FileFact.of(clip.clip_id, clip.machine, stat, digest)
         if digest in self._known_digests(clip.machine):
-            self.known.already_scored += 1
+            self._count_scored(clip.machine, digest)
             self.known.facts.append(fact)
             return None
         if self._twins is not None and (clip.machine, digest) in self._in_work:
@@ -125,7 +127,16 @@ class Planner:
         if model.bundle is None:
             raise BundleError(f"{clip.machine}: the model has no bundle")
         stamp = FileStamp(stat.st_size, stat.st_mtime_ns, stat.st_ino)
-        return Planned(clip, fact, ScoreTask(clip.clip_id, clip.path, stamp, model.bundle, clip.columns), None, model.digest)
+        return Planned(
+            clip, fact, ScoreTask(clip.clip_id, clip.path, stamp, model.bundle, clip.columns), None, model.digest
+        )
+
+    def _count_scored(self, machine: str, digest: str | None) -> None:
+        self.known.already_scored += 1
+        if machine not in self._others:
+            current = self.model_of(machine).digest
+            self._others[machine] = set() if current is None else self._store.digests_of_others(machine, current)
+        self.known.other_model[machine] += digest in self._others[machine]
 
     def _without_file(self, clip: Clip, entry: LedgerEntry | None, error: ClipError) -> Planned | None:
         """A clip that cannot be opened at all is a failure of the first run that sees it, and known to the others."""

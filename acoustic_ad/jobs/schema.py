@@ -109,6 +109,7 @@ class MachineRow:
     last_clip_at: datetime | None
     model: str | None = None
     facts: Mapping[str, Any] | None = None  # whatever else the health policy keeps, as a JSON object
+    failed: int = 0  # failed clips of this machine, counted by the store as it is read
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------

@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from acoustic_ad.errors import BundleError, ClipError, ManifestError
-from acoustic_ad.jobs.fleet_health import machine_rows, was_cut_short
+from acoustic_ad.errors import AcousticADError, BundleError, ClipError, ManifestError
+from acoustic_ad.jobs.fleet_health import machine_rows, quick_machine_rows, was_cut_short
 from acoustic_ad.jobs.lock import hold_lock
-from acoustic_ad.jobs.plan import MODEL_CODES, Planned, Planner
+from acoustic_ad.jobs.plan import Planned, Planner
 from acoustic_ad.jobs.schema import ClipRow, FileFact
-from acoustic_ad.jobs.score_report import ScoreReport, as_json, machine_json
+from acoustic_ad.jobs.score_report import MODEL_CODES, Failure, ScoreReport, as_json, machine_json
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.tasks import Scored, ScoreTask, Unscored, score_clip
 from acoustic_ad.jobs.workers import LazyWorkers, deadline_s
@@ -95,7 +95,7 @@ class _Job:
             store, self.root, options.models, rescore=options.rescore, retry_failed=options.retry_failed
         )
         self.outcomes: Counter[str] = Counter()
-        self.failures: list[dict[str, str]] = []
+        self.failures: list[Failure] = []
         self.touched: set[str] = set()  # machines with new rows
         self.without_model: set[str] = set()  # machines with clips that failed for want of a usable one
         self.new_clips: set[tuple[str, str]] = set()
@@ -111,8 +111,11 @@ class _Job:
                 self._work(self.clips, workers, on_progress)
                 self._work(self.planner.take_twins(), workers, on_progress)
         except BaseException as error:
-            if not isinstance(error, Exception):  # interrupted: what is finished is kept
+            if not isinstance(error, Exception):  # interrupted: what is finished is kept, and shown
                 self.commit()
+                with suppress(AcousticADError):
+                    health = quick_machine_rows(self.store, self.options.models, sorted(self.touched))
+                    self.store.upsert_machines(health)
             raise
         if self.planner.known.facts:
             self.store.commit(self.run_id, self.root, [], self.planner.known.facts)
@@ -163,7 +166,7 @@ class _Job:
         self.outcomes[row.status] += 1
         if row.status == "failed":
             reason = printable_text(row.detail or "")
-            self.failures.append({"clip_id": row.clip_id, "code": row.reason or "", "reason": reason})
+            self.failures.append(Failure(row.clip_id, row.machine, row.reason or "", reason))
             if row.reason in MODEL_CODES:
                 self.without_model.add(row.machine)
         self.touched.add(row.machine)
@@ -221,15 +224,15 @@ class _Job:
 
     def _refuse_without_models(self) -> None:
         """With no model at all, or none for any machine of this folder that is not refused, the job has failed."""
-        codes = {failure["code"] for failure in self.failures} & set(MODEL_CODES)
+        codes = {failure.code for failure in self.failures} & set(MODEL_CODES)
         nobody_has_one = "no_model" in codes and not self._any_model()
         all_refused = "bad_model" in codes and self.without_model == {clip.machine for clip in self.clips}
         if not nobody_has_one and not all_refused:
             return
         self.store.end_run(self.run_id, self.counts(), 1)
-        first = next(failure for failure in self.failures if failure["code"] in MODEL_CODES)
+        first = next(failure for failure in self.failures if failure.code in MODEL_CODES)
         raise BundleError(
-            f"no machine has a usable model; {one_line(first['clip_id'])}: {first['reason']}; "
+            f"no machine has a usable model; {one_line(first.clip_id)}: {first.reason}; "
             "train one with `acoustic-ad train`, or point --models at the right folder"
         )
 
@@ -266,6 +269,7 @@ class _Job:
             [machine for machine in self.store.machines() if machine.machine in present],
             self.ignored,
             self.options.exit_on,
+            +self.planner.known.other_model,
         )
         self.store.end_run(self.run_id, report.counts, report.exit_code)
         return report

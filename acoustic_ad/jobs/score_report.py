@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -11,6 +12,24 @@ from acoustic_ad.jobs.schema import MachineRow
 # --exit-on WORD: the states for which the job exits 4.
 EXIT_ON: Final = {"warning": frozenset({"warning", "alarm"}), "alarm": frozenset({"alarm"})}
 
+# Failures of a machine's model: another run may mend them without the clip changing.
+MODEL_CODES: Final = ("no_model", "bad_model")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A clip without a score."""
+
+    clip_id: str
+    machine: str
+    code: str
+    reason: str
+
+    @property
+    def as_json(self) -> dict[str, str]:
+        """As the documents of `score` and `evaluate` list it."""
+        return {"clip_id": self.clip_id, "code": self.code, "reason": self.reason}
+
 
 @dataclass(slots=True)
 class ScoreReport:
@@ -19,16 +38,20 @@ class ScoreReport:
     run_id: int
     description: str
     counts: dict[str, int]
-    failures: list[dict[str, str]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
     machines: list[MachineRow] = field(default_factory=list)
     ignored: dict[str, int] = field(default_factory=dict)
     exit_on: str | None = None  # a key of EXIT_ON
+    other_model: Mapping[str, int] = field(default_factory=dict)  # machine -> clips that another of its models scored
 
     @property
     def exit_code(self) -> int:
-        """4 where a machine is in a state that was asked for, else 3 where clips failed in this run, else 0."""
+        """4 where a machine is in a state that was asked for, else 3 where clips failed in this run, else 0.
+
+        A sensor that broke does not call off what was heard before.
+        """
         asked_for = EXIT_ON.get(self.exit_on or "", frozenset())
-        if any(machine.state in asked_for for machine in self.machines):
+        if any(_heard(machine) in asked_for for machine in self.machines):
             return 4
         return 3 if self.failures else 0
 
@@ -40,7 +63,8 @@ def as_json(report: ScoreReport) -> dict[str, Any]:
         "recognised": report.description,
         "clips": report.counts,
         "ignored": report.ignored,
-        "failures": report.failures,
+        "failures": [failure.as_json for failure in report.failures],
+        "other_model": dict(report.other_model),
         "machines": [machine_json(machine) for machine in report.machines],
     }
 
@@ -50,13 +74,20 @@ def machine_json(machine: MachineRow) -> dict[str, Any]:
     return {
         "machine": machine.machine,
         "state": machine.state,
+        "heard": _heard(machine),
         "since": _iso(machine.since),
         "index": machine.index,
         "clips": machine.clips,
+        "failed": machine.failed,
         "last_clip_at": _iso(machine.last_clip_at),
         "alarm": None,
         "stands_out": (machine.facts or {}).get("stands_out"),
     }
+
+
+def _heard(machine: MachineRow) -> str:
+    """The state by the scored clips alone."""
+    return str((machine.facts or {}).get("heard") or machine.state)
 
 
 def _iso(time: datetime | None) -> str | None:

@@ -2,8 +2,9 @@
 
 A clip is (sha256 of its bytes, machine, model digest). So a re-run scores nothing twice, a renamed or copied file is
 recognised, a changed file is a new clip, and a re-score with another model adds a row and keeps the old one. The
-current row of a clip is the newest. Failed clips have one row per (root, clip_id, machine), which goes when the clip is
-scored after all. Rows and ledger are written in one transaction: a killed job has stored each batch wholly, or not.
+current row of a clip is the newest: a re-score with a model that had judged the clip before makes its row anew.
+Failed clips have one row per (root, clip_id, machine), which goes when the clip is scored after all. Rows and ledger
+are written in one transaction: a killed job has stored each batch wholly, or not.
 """
 
 from __future__ import annotations
@@ -124,21 +125,28 @@ class Store:
             return {(clip_id, machine): LedgerEntry(*entry) for clip_id, machine, *entry in found}
 
     def scored_digests(self, machine: str, model: str | None = None) -> dict[str, str]:
-        """sha256 -> first clip_id, of the clips of `machine` that have a row that is not failed, by any model or by
-        `model` (its digest)."""
+        """sha256 -> first clip_id, of the clips of `machine` that have a row that is not failed; with `model` (a
+        digest), of those whose current row is that model's."""
         query = sa.select(clip_scores.c.sha256, clip_scores.c.clip_id).order_by(clip_scores.c.id.desc())
         query = query.where(clip_scores.c.machine == machine, clip_scores.c.status != "failed")
         if model is not None:
-            query = query.where(clip_scores.c.model == model)
+            query = query.where(clip_scores.c.model == model, clip_scores.c.id == _newest_of(clip_scores))
         with self.reading() as connection:
             return {row.sha256: row.clip_id for row in connection.execute(query)}
+
+    def digests_of_others(self, machine: str, model: str) -> set[str]:
+        """sha256 of the clips of `machine` whose current row is that of another model than `model` (a digest)."""
+        query = sa.select(clip_scores.c.sha256).where(clip_scores.c.machine == machine, clip_scores.c.model != model)
+        with self.reading() as connection:
+            return set(connection.scalars(query.where(clip_scores.c.id == _newest_of(clip_scores))))
 
     def commit(self, run_id: int, root: str | Path, rows: Sequence[ClipRow], facts: Sequence[FileFact]) -> int:
         """Store one batch: outcomes and ledger in one transaction. Returns how many rows that are not failed are new.
 
         Every row needs the fact of its file. A fact without a row says that its bytes are known already (a renamed,
-        copied or touched file). The same holds for a row whose identity is in the store, or twice in the batch: it is
-        not stored again, and the row that is keeps its clip_id and lists the other in `also_known_as`.
+        copied or touched file). The same holds for a row of the model that gave the clip its current row, in the store
+        or in the batch: it is not stored again, and the row that is keeps its clip_id and lists the other in
+        `also_known_as`. A row of another model becomes the current one, in place of an older one of its own.
         Raises ValueError for rows that contradict themselves: a bug in the caller, never the user's.
         """
         with self.writing() as connection:
@@ -212,11 +220,14 @@ class Store:
             database.upsert(connection, machines, ["machine"], values, update=True)
 
     def machines(self) -> list[MachineRow]:
-        """Every machine's health, by name."""
+        """Every machine's health, by name, with the number of its failed clips as of now."""
         names = [column.name for column in machines.c if column.name != "updated_at"]
         query = sa.select(*(machines.c[name] for name in names)).order_by(machines.c.machine)
+        count = sa.select(clip_scores.c.machine, sa.func.count()).where(IS_FAILED).group_by(clip_scores.c.machine)
         with self.reading() as connection:
-            found = [MachineRow(**row) for row in connection.execute(query).mappings()]
+            failed: dict[str, int] = dict(connection.execute(count).tuples().all())
+            rows = connection.execute(query).mappings()
+            found = [MachineRow(**row, failed=failed.get(row["machine"], 0)) for row in rows]
         return [
             replace(
                 row,
@@ -237,6 +248,13 @@ class Store:
                 found = [said for (said,) in connection.exec_driver_sql("PRAGMA integrity_check") if said != "ok"]
                 found += [f"foreign key: {row}" for row in connection.exec_driver_sql("PRAGMA foreign_key_check")]
             return found + batch.contradictions(connection)
+
+    def cut_short(self) -> list[str]:
+        """Folders whose last run has no end: it was killed or interrupted, or is still at work."""
+        last = sa.select(sa.func.max(runs.c.id)).group_by(runs.c.root)
+        query = sa.select(runs.c.root).where(runs.c.id.in_(last), runs.c.ended_at.is_(None)).order_by(runs.c.root)
+        with self.reading() as connection:
+            return list(connection.scalars(query))
 
 
 def root_text(root: str | Path) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from acoustic_ad.detectors.base import Progress
-from acoustic_ad.errors import ClipError, TrainingError
+from acoustic_ad.errors import BundleError, ClipError, TrainingError
 from acoustic_ad.jobs.clip_work import feature_spec
 from acoustic_ad.jobs.workers import tell_progress
 from acoustic_ad.models.bundle import TrainingDetails
@@ -112,13 +112,30 @@ def _fitted(task: MachineTask) -> list[MachineModel]:
         MachineSound.of(task.recipe, clips.log_mels, clips.sessions, _planted(task.recipe, clips), clips.conditions)
         for clips in task.machines
     ]
+    fitted = fit_detectors(task.recipe, sounds, report, _sister(task) if task.recipe.training.warm_start else None)
     models = []
-    for clips, sound, found in zip(task.machines, sounds, fit_detectors(task.recipe, sounds, report), strict=True):
+    for clips, sound, found in zip(task.machines, sounds, fitted, strict=True):
         model = MachineModel(task.recipe).calibrate(found, sound)
         if clips.calibration:
             model.recalibrate(clips.calibration, clips.calibration_conditions)
         models.append(model)
     return models
+
+
+def _sister(task: MachineTask) -> MachineModel | None:
+    """The current model of another machine of the same type (its name before the slash), if there is one."""
+    registry = Registry(task.models)
+    own, kind = {clips.machine for clips in task.machines}, task.machines[0].machine.partition("/")[0]
+    for machine in registry.machines():
+        if machine not in own and machine.partition("/")[0] == kind:
+            try:
+                model, info = registry.load(machine)
+            except BundleError:
+                continue
+            spec = info.feature_spec
+            if spec is not None and spec.digest == feature_spec(task.recipe).digest:
+                return model
+    return None
 
 
 def _planted(recipe: Recipe, clips: MachineClips) -> list[PlantedClip]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from acoustic_ad.errors import AcousticADError, BundleError
+from acoustic_ad.models.bundle_facts import FileFacts
 from acoustic_ad.models.bundle_files import (
     MOST_JSON_BYTES,
     MOST_WEIGHTS_BYTES,
@@ -28,7 +29,6 @@ from acoustic_ad.models.bundle_files import (
     unpack_arrays,
     write_durably,
 )
-from acoustic_ad.models.bundle_facts import FileFacts
 from acoustic_ad.models.bundle_info import (
     JSON_NAME,
     WEIGHTS_NAME,

@@ -104,6 +104,7 @@ class DetectionFacts(Facts):
 
 
 def training_facts(detector: FittedDetector, seconds: float) -> dict[str, Any]:
+    """Of how the first network was trained; the curve is its own."""
     training = detector.training
     return {
         "seconds": float(seconds),
@@ -124,6 +125,7 @@ def _curve_point(at: Progress) -> dict[str, Any]:
 
 
 def calibration_facts(calibration: Calibration) -> dict[str, Any]:
+    """Of a calibration."""
     return {
         "n": len(calibration.scores),
         "sessions": calibration.sessions,

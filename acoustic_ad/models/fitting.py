@@ -7,10 +7,11 @@ from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from acoustic_ad.detectors.base import Detector, ProgressCallback, Training, detector_class
+from acoustic_ad.detectors.base import Detector, ProgressCallback, State, Training, detector_class
 from acoustic_ad.errors import TrainingError
 from acoustic_ad.models.conditions import Conditions
 from acoustic_ad.models.evidence import BandNormaliser, ClipReader, FloatArray, prepared
@@ -20,6 +21,9 @@ from acoustic_ad.scores.calibration import fold_of
 from acoustic_ad.scores.clip_score import IntArray, make_scorer
 from acoustic_ad.scores.evidence import ClipEvidence
 from acoustic_ad.sound.features import PatchSet
+
+if TYPE_CHECKING:
+    from acoustic_ad.models.machine_model import MachineModel
 
 FEWEST_CLIPS = 10
 FEWEST_TO_JUDGE_BY = 5  # clips outside the largest session
@@ -117,9 +121,15 @@ def session_or_block(count: int, sessions: Sequence[Hashable] | None, folds: int
 
 
 def fit_detectors(
-    recipe: Recipe, machines: Sequence[MachineSound], progress: ProgressCallback | None = None
+    recipe: Recipe,
+    machines: Sequence[MachineSound],
+    progress: ProgressCallback | None = None,
+    start: MachineModel | None = None,
 ) -> list[list[FittedDetector]]:
-    """For each machine the fitted detector of each judge of the recipe; what is fitted, is fitted to all machines."""
+    """For each machine the fitted detector of each judge of the recipe; what is fitted, is fitted to all machines.
+
+    Networks start from those of `start`, the model of a similar machine, where it has a judge like them (warm start).
+    """
     log_mels = [log_mel for machine in machines for log_mel in machine.log_mels]
     # Sessions of different machines are different recordings, whatever they are called.
     sessions = [(number, session) for number, machine in enumerate(machines) for session in machine.sessions]
@@ -134,7 +144,15 @@ def fit_detectors(
     found: list[list[FittedDetector]] = [[] for _ in machines]
     for judge in recipe.judges:
         statistics = make_scorer(judge.scorer.kind, statistics=judge.scorer.statistics).statistics
-        fitted = fit_detector(judge, log_mels, sessions, progress, planted=planted, statistics=statistics)
+        fitted = fit_detector(
+            judge,
+            log_mels,
+            sessions,
+            progress,
+            planted=planted,
+            statistics=statistics,
+            start=None if start is None else start.detector_state_for(judge, log_mels[0].shape[1]),
+        )
         for own, (clips, changed) in zip(found, parts, strict=True):
             evidence, of_planted = fitted.evidence[slice(*clips)], fitted.planted[slice(*changed)]
             own.append(replace(fitted, evidence=evidence, planted=of_planted))
@@ -149,6 +167,7 @@ def fit_detector(
     *,
     planted: Sequence[PlantedClip] = (),
     statistics: Collection[str] = (),
+    start: State | None = None,
 ) -> FittedDetector:
     """A detector fitted to log-mels [frames, mels] of normal clips, with evidence (`statistics`) of each clip.
 
@@ -158,7 +177,7 @@ def fit_detector(
     that learnt the others, and a last one learns from all clips. All of them take as many steps as the first did, so
     that their residuals are of one size.
     """
-    fit = _Fit(recipe, log_mels, planted, statistics, progress)
+    fit = _Fit(recipe, log_mels, planted, statistics, progress, start)
     fold = fold_of(sessions, recipe.training.folds)
     folds = [np.flatnonzero(fold == number) for number in range(int(fold.max()) + 1)]
     rest = [np.flatnonzero(fold != number) for number in range(len(folds))]
@@ -187,7 +206,9 @@ class _Fit:
         planted: Sequence[PlantedClip],
         statistics: Collection[str],
         progress: ProgressCallback | None,
+        start: State | None,
     ) -> None:
+        self._start = start
         self._recipe, self._log_mels, self._planted = recipe, log_mels, planted
         self._statistics, self._progress = statistics, progress
         self._normaliser = BandNormaliser.of([prepared(recipe, log_mel) for log_mel in log_mels])
@@ -201,7 +222,7 @@ class _Fit:
         detector = kind(kind.Options(**recipe.detector.options), shape, recipe.seed)
         held_out = None if hold is None else _patches(recipe, self._clips, hold)
         learnt = _patches(recipe, self._clips, learn)
-        return detector, detector.fit(learnt, held_out, steps=steps, progress=self._progress)
+        return detector, detector.fit(learnt, held_out, steps=steps, start=self._start, progress=self._progress)
 
     def evidence(self, detector: Detector, indices: IntArray) -> dict[int, ClipEvidence]:
         """Evidence of some training clips, by number."""

@@ -62,12 +62,17 @@ class Judge:
         return {f"{part}.{name}": value for part, arrays in parts.items() for name, value in arrays.items()}
 
     @classmethod
-    def from_state(cls, recipe: Recipe, parts: Mapping[str, Arrays]) -> Judge:
-        """The judge whose arrays `parts` holds; raises BundleError where names, shapes or finiteness do not fit."""
+    def from_state(cls, recipe: Recipe, parts: Mapping[str, Arrays], mels: int) -> Judge:
+        """The judge of log-mels of so many mels whose arrays `parts` holds.
+
+        Raises BundleError where names, shapes or finiteness do not fit.
+        """
         if extra := parts.keys() - {"normaliser", "detector", "scorer"}:
             raise BundleError(f"unexpected arrays: {', '.join(sorted(extra))}")
         judge = cls(recipe)
         normaliser = BandNormaliser.from_state(parts.get("normaliser", {}))
+        if len(normaliser.mean) != mels:  # before a network of that many inputs asks for the memory
+            raise BundleError(f"the normaliser is of {len(normaliser.mean)} mels, the model of {mels}")
         kind = detector_class(recipe.detector.kind)
         shape = (recipe.features.patch_frames, len(normaliser.mean))
         detector = kind(kind.Options(**recipe.detector.options), shape, recipe.seed)

@@ -71,17 +71,19 @@ class MachineModel:
         progress: ProgressCallback | None = None,
         planted: Sequence[PlantedClip] = (),
         conditions: Sequence[str] | None = None,
+        start: MachineModel | None = None,
     ) -> MachineModel:
         """Learn from the log-mels [frames, mels] of normal clips, at least 10 of them.
 
         `sessions` [n] names the recording of each clip: clips of one recording are never split between learning and
         judging. Without it, neighbouring clips are taken to belong together. `planted` are clips with planted faults,
         by which the model chooses where its recipe says so, and measures its detection limit. `conditions` [n] names
-        the operating condition of each clip, where the recipe goes by a column.
+        the operating condition of each clip, where the recipe goes by a column. Networks start from those of `start`,
+        the model of a similar machine, if there is one.
         Raises TrainingError (too few, too short, not finite, differing mels).
         """
         sound = MachineSound.of(self.recipe, log_mels, sessions, planted, conditions)
-        return self.calibrate(fit_detectors(self.recipe, [sound], progress)[0], sound)
+        return self.calibrate(fit_detectors(self.recipe, [sound], progress, start)[0], sound)
 
     def calibrate(self, detectors: Sequence[FittedDetector], sound: MachineSound) -> MachineModel:
         """Fit scorers and calibration to one machine's clips, around detectors that may know other machines as well.
@@ -164,6 +166,14 @@ class MachineModel:
             self.conditions.knows(condition),
         )
 
+    def detector_state_for(self, recipe: Recipe, mels: int) -> Mapping[str, npt.NDArray[Any]] | None:
+        """The state of this model's detector that is made as `recipe` says, for that many mels; None without one."""
+        for judge in self.judges:
+            same_shape = judge.recipe.features.patch_frames == recipe.features.patch_frames and self.n_mels == mels
+            if judge.recipe.detector == recipe.detector and same_shape:
+                return judge.fitted.detector.state()
+        return None
+
     def normal_range(self) -> tuple[float, float]:
         """The median score of normal clips, and the score that one in twenty of them exceeds at most."""
         if self.calibration is None:
@@ -205,9 +215,9 @@ class MachineModel:
                 raise BundleError(f"array {name!r} contains NaN or Inf")
         parts = _parts(state)
         model = cls(recipe)
-        model._take_judges({name: parts.pop(name) for name in list(parts) if name not in NOT_OF_A_JUDGE})
-        mels = model.n_mels
-        model._normal = _checked_normal(parts.get("normal", {}), mels)
+        model._normal = _checked_normal(parts.get("normal", {}))
+        mels = len(model._normal["level_db"])
+        model._take_judges({name: parts.pop(name) for name in list(parts) if name not in NOT_OF_A_JUDGE}, mels)
         model.conditions = Conditions.from_state(parts.get("conditions", {}), calibration.conditions, mels)
         if bool(recipe.condition) != bool(calibration.conditions):
             raise BundleError("the recipe and the calibration disagree about operating conditions")
@@ -217,18 +227,16 @@ class MachineModel:
         model._try_out(mels)
         return model
 
-    def _take_judges(self, parts: dict[str, dict[str, npt.NDArray[Any]]]) -> None:
+    def _take_judges(self, parts: dict[str, dict[str, npt.NDArray[Any]]], mels: int) -> None:
         if not self.recipe.members:
-            self.judges = [Judge.from_state(self.recipe, parts)]
+            self.judges = [Judge.from_state(self.recipe, parts, mels)]
             return
         numbers = [number for number in range(len(self.recipe.members)) if f"judge_{number}" in parts]
         if set(parts) != {"combination", *(f"judge_{number}" for number in numbers)} or not numbers:
             raise BundleError(f"an ensemble keeps its judges and their combination, the bundle has {sorted(parts)}")
         self.kept = numbers
         recipes = self.recipe.judges
-        self.judges = [Judge.from_state(recipes[number], _parts(parts[f"judge_{number}"])) for number in numbers]
-        if len({len(judge.fitted.normaliser.mean) for judge in self.judges}) > 1:
-            raise BundleError("the judges of the ensemble differ in their number of mels")
+        self.judges = [Judge.from_state(recipes[number], _parts(parts[f"judge_{number}"]), mels) for number in numbers]
         self.combination = Combination.from_state(parts["combination"], len(numbers))
 
     def _try_out(self, mels: int) -> None:
@@ -251,10 +259,11 @@ def _parts(state: Mapping[str, npt.NDArray[Any]]) -> dict[str, dict[str, npt.NDA
     return parts
 
 
-def _checked_normal(arrays: Mapping[str, npt.NDArray[Any]], mels: int) -> dict[str, Array]:
+def _checked_normal(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Array]:
     wanted = {"level_db", "clip_levels_db", "residual_mean", "residual_deviation"}
     if set(arrays) != wanted:
         raise BundleError(f"the model's normal needs {sorted(wanted)}, the bundle has {sorted(arrays)}")
+    mels = arrays["level_db"].size
     for name in wanted - {"clip_levels_db"}:
         if arrays[name].shape != (mels,):
             raise BundleError(f"normal.{name} is {list(arrays[name].shape)}; the model has {mels} mels")

@@ -19,8 +19,8 @@ from pydantic import Field
 
 from acoustic_ad.errors import BundleError
 from acoustic_ad.models.bundle import BundleInfo, TrainingDetails, read_bundle, read_info, write_bundle
-from acoustic_ad.models.bundle_files import clear_leftovers, read_regular, replace_durably, strict_json
 from acoustic_ad.models.bundle_facts import Facts, Version
+from acoustic_ad.models.bundle_files import clear_leftovers, read_regular, replace_durably, strict_json
 from acoustic_ad.models.bundle_info import validated
 from acoustic_ad.models.names import folder_name, machine_name, version_name, version_number
 

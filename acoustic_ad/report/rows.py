@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import math
@@ -47,13 +48,23 @@ _ROWS_AT_ONCE: Final = 10_000  # in one row group of Parquet
 
 
 def check_out_suffix(path: str | Path) -> None:
-    """Raise UsageError where `write_rows` could not write `path`: another suffix, or a folder. Touches nothing."""
+    """Raise UsageError where `write_rows` could not write `path`: another suffix, a name that is no name, a folder, a
+    device. Links are followed to what they lead to; the suffix is that of the name as given. Touches nothing."""
     path = Path(path)
+    name = one_line(str(path))
     if path.suffix.lower() not in _WRITERS:
-        name = one_line(str(path))
         raise UsageError(f"--out {name}: the name must end with {', '.join(_WRITERS)}, which chooses the format")
-    if path.is_dir():
-        raise UsageError(f"--out {one_line(str(path))} is a folder: name a file")
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL):
+            raise UsageError(f"--out {name}: {error.strerror}: name a file") from error
+        return  # not there yet, or out of reach: writing tells
+    if stat.S_ISDIR(mode):
+        raise UsageError(f"--out {name} is a folder: name a file")
+    if not stat.S_ISREG(mode):
+        # It would be replaced by a file: a pipe's reader would wait for ever, and a device be gone.
+        raise UsageError(f"--out {name} is a device or a pipe: name a file")
 
 
 def write_rows(path: str | Path, rows: Iterable[ClipRow]) -> int:
@@ -66,11 +77,12 @@ def write_rows(path: str | Path, rows: Iterable[ClipRow]) -> int:
     an unfinished file is left.
     """
     check_out_suffix(path)
+    write = _WRITERS[Path(path).suffix.lower()]
     target = Path(os.path.realpath(path))  # a link stays one: the file that it points to is replaced
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    beside = target.with_name(f".acoustic-ad.{os.getpid()}.tmp")  # short: the target's name may be as long as names get
     try:
         with beside.open("wb") as file:
-            count = _WRITERS[target.suffix.lower()](file, rows)
+            count = write(file, rows)
             file.flush()
             os.fsync(file.fileno())
         _keep_mode(target, beside)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,6 +16,9 @@ from rich.text import Text
 from acoustic_ad.health.policy import WORDS
 from acoustic_ad.jobs.schema import MachineRow
 from acoustic_ad.sound.clip import one_line
+
+if TYPE_CHECKING:
+    from acoustic_ad.jobs.score_report import Failure
 
 COLOURS = {"normal": "green", "warning": "yellow", "alarm": "bold red", "sensor_fault": "magenta"}
 
@@ -37,7 +40,7 @@ def text_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, 
 
 
 def fleet_table(machines: Sequence[MachineRow], now: datetime | None = None) -> str:
-    """One row per machine: state, index, clips, last clip, what stands out."""
+    """One row per machine: state, index, scored and failed clips, last clip, what stands out."""
     now = now or datetime.now(UTC)
     rows: list[list[str | Text]] = []
     for machine in machines:
@@ -50,12 +53,13 @@ def fleet_table(machines: Sequence[MachineRow], now: datetime | None = None) -> 
                 "-" if machine.index is None else f"{machine.index:.0f}",
                 _date(machine.since),
                 str(machine.clips),
+                str(machine.failed),
                 _age(machine.last_clip_at, now),
                 str(facts.get("stands_out") or "-"),
             ]
         )
-    columns = ("machine", "state", "index", "since", "clips", "last clip", "what stands out")
-    return text_table(columns, rows, right=("index", "clips"))
+    columns = ("machine", "state", "index", "since", "clips", "failed", "last clip", "what stands out")
+    return text_table(columns, rows, right=("index", "clips", "failed"))
 
 
 def _date(time: datetime | None) -> str:
@@ -111,6 +115,52 @@ def score_summary(counts: dict[str, int], ignored: dict[str, int]) -> str:
     parts = [f"{count} {words.get(name, name)}" for name, count in counts.items() if count and name != "found"]
     left = [f"{count} {reason}" for reason, count in ignored.items()]
     nothing_new = "" if counts["scored"] or counts["failed"] else "; nothing new to score"
-    return f"{counts['found']} clips: {', '.join(parts) or 'none'}{nothing_new}" + (
+    return f"{count_of(counts['found'], 'clip')}: {', '.join(parts) or 'none'}{nothing_new}" + (
         f" (ignored: {', '.join(left)})" if left else ""
     )
+
+
+def failure_lines(failures: Sequence[Failure], together: Collection[str] | None = None) -> list[str]:
+    """A line for each clip without a score, with its code and reason, whatever its name is.
+
+    Clips of one machine that share a code of `together` (None: any code) share a line, with the first one's reason.
+    """
+    groups: dict[tuple[str, str, str], list[Failure]] = {}
+    for failure in failures:
+        shared = together is None or failure.code in together
+        groups.setdefault((failure.machine, failure.code, "" if shared else failure.clip_id), []).append(failure)
+    lines = []
+    for (machine, code, clip_id), group in groups.items():
+        first = group[0]
+        if clip_id:
+            lines.append(one_line(f"{clip_id}: {code}: {first.reason}"))
+            continue
+        which = first.clip_id if len(group) == 1 else f"first: {first.clip_id}"
+        lines.append(
+            one_line(f"{machine}: {count_of(len(group), 'clip')} not scored: {code}: {first.reason} ({which})")
+        )
+    return lines
+
+
+def other_model_line(other_model: Mapping[str, int]) -> str:
+    """That clips keep the scores of another version of their machines' models, and what to do about it."""
+    clips = sum(other_model.values())
+    return (
+        f"{count_of(clips, 'clip')} of {count_of(len(other_model), 'machine')} ({_some(other_model)}) "
+        f"{'keeps its score' if clips == 1 else 'keep their scores'} by another version of the model than the current "
+        "one: pass --rescore to score again"
+    )
+
+
+def left_out_line(machines: Sequence[str]) -> str:
+    """Which machines could not be rated."""
+    return f"the means leave out {_some(machines)}: no clips of both labels were scored"
+
+
+def _some(machines: Collection[str]) -> str:
+    return ", ".join(one_line(machine) for machine in sorted(machines)[:5]) + (", ..." if len(machines) > 5 else "")
+
+
+def count_of(number: int, noun: str) -> str:
+    """'1 clip', '2 clips'."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -33,8 +33,8 @@ class Backend(Protocol):
     name: ClassVar[str]
 
     @classmethod
-    def fit(cls, vectors: Array, shrinkage: float) -> Self:
-        """Learn from vectors [n, p], in no unit yet."""
+    def fit(cls, vectors: Array, shrinkage: float, fewest: int) -> Self:
+        """Learn from vectors [n, p], in no unit yet; all of one cross-fit take their size from its `fewest` clips."""
 
     def distances(self, vectors: Array) -> Array:
         """Distances [n] of vectors [n, p]."""
@@ -68,7 +68,7 @@ def cross_fit(
 ) -> CrossFit:
     """Fit the back-end `name` to vectors [n, p] of normal clips, of which fold [n] keeps those of a recording together.
 
-    Shrinkage and unit are those of all clips throughout. Chosen anew without each fold, they would differ from the
+    Shrinkage, size and unit are the same throughout. Chosen anew without each fold, they would differ from the
     final ones, the more the fewer the folds. The unit is the lower quartile of left-out distances, not their median:
     with few recordings, those at the edge (the slowest, the fastest) are extrapolated to when left out, and how far off
     they seem differs from machine to machine. Raises ValueError where all vectors are of one fold.
@@ -77,15 +77,16 @@ def cross_fit(
         raise ValueError("vectors of one fold cannot be judged by what those of the others taught")
     kind = BACKENDS[name]
     shrinkage = likeliest_shrinkage(vectors, fold)
+    fewest = len(vectors) - int(np.unique(fold, return_counts=True)[1].max())
     distances = np.empty(len(vectors))
     others = np.empty(0 if planted is None else len(planted))
     for number in np.unique(fold):
-        rest = kind.fit(vectors[fold != number], shrinkage)
+        rest = kind.fit(vectors[fold != number], shrinkage, fewest)
         distances[fold == number] = rest.distances(vectors[fold == number])
         if planted is not None and planted_fold is not None:
             others[planted_fold == number] = rest.distances(planted[planted_fold == number])
     unit = max(float(np.quantile(distances, UNIT_QUANTILE)), 1e-9)
-    return CrossFit(kind.fit(vectors, shrinkage).in_unit(unit), distances / unit, others / unit)
+    return CrossFit(kind.fit(vectors, shrinkage, fewest).in_unit(unit), distances / unit, others / unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class Cloud:
     whitening: Array  # [p, p]; W times its transpose is the precision
 
     @classmethod
-    def fit(cls, vectors: Array, shrinkage: float) -> Self:
+    def fit(cls, vectors: Array, shrinkage: float, fewest: int) -> Self:
         """As `Backend.fit`."""
         found = Correlations.of(vectors)
         return cls(found.mean, found.whitening(shrinkage))
@@ -143,10 +144,10 @@ class Mixture:
     unit: float = 1.0
 
     @classmethod
-    def fit(cls, vectors: Array, shrinkage: float) -> Self:
+    def fit(cls, vectors: Array, shrinkage: float, fewest: int) -> Self:
         """As `Backend.fit`."""
-        cloud = Cloud.fit(vectors, shrinkage)
-        count = int(np.clip(len(vectors) // CLIPS_A_COMPONENT, 1, MOST_COMPONENTS))
+        cloud = Cloud.fit(vectors, shrinkage, fewest)
+        count = int(np.clip(fewest // CLIPS_A_COMPONENT, 1, MOST_COMPONENTS))
         mixture = GaussianMixture(count, covariance_type="spherical", reg_covar=0.05, random_state=0, n_init=2)
         mixture.fit(cloud.whitened(vectors))
         return cls(cloud, mixture.weights_, mixture.means_, mixture.covariances_)
@@ -200,9 +201,9 @@ class Neighbours:
     unit: float = 1.0
 
     @classmethod
-    def fit(cls, vectors: Array, shrinkage: float) -> Self:
+    def fit(cls, vectors: Array, shrinkage: float, fewest: int) -> Self:
         """As `Backend.fit`."""
-        cloud = Cloud.fit(vectors, shrinkage)
+        cloud = Cloud.fit(vectors, shrinkage, fewest)
         points = cloud.whitened(vectors)
         apart = _apart(points, points)
         np.fill_diagonal(apart, np.inf)

@@ -38,6 +38,8 @@ class Calibration:
     ) -> Calibration:
         """A calibration made now."""
         found = np.asarray(scores, np.float64)
+        if found.ndim != 1:
+            raise BundleError(f"a calibration needs at least one score, in one row; it was given {found.shape}")
         order = np.argsort(found, kind="stable")
         now = datetime.now(UTC).replace(microsecond=0)
         return cls(found[order], sessions, now, None if condition is None else condition[order], conditions)
@@ -56,8 +58,8 @@ class Calibration:
         """Conformal p-value (1 + #{calibration >= score}) / (n + 1), within 1/(n+1)..1.
 
         For exchangeable clips, a normal clip's p-value falls below alpha with probability alpha at most. It cannot fall
-        below `smallest_p`, however loud the fault. With `weights` [n], within 0..1, clips of other conditions count less
-        than the clip's own (partial pooling): honest where conditions differ, but no longer exact.
+        below `smallest_p`, however loud the fault. With `weights` [n], within 0..1, clips of other conditions count
+        less than the clip's own (partial pooling): honest where conditions differ, but no longer exact.
         """
         if weights is not None:
             return float((1.0 + weights[self.scores >= score].sum()) / (1.0 + weights.sum()))

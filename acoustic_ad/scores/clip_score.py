@@ -182,10 +182,10 @@ class StatisticalScorer:
         weights = {component: _weight(arrays.pop("weight", None)) for component, arrays in parts.items()}
         if not any(weights.values()):
             raise BundleError("the clip scorer's weights are all 0: it would hear nothing")
-        self._weights = weights
         self._backends = {
             (statistic, name): BACKENDS[name].from_state(arrays) for (statistic, name), arrays in parts.items()
         }
+        self._weights = weights
 
 
 def _fit(component: Component, clips: Sequence[ClipEvidence], fold: IntArray, planted: Planted | None) -> CrossFit:

@@ -105,6 +105,16 @@ class LogMel:
         self._mel = _mel_spectrogram(spec)
         self._filters = _filter_blocks(self._mel.mel_scale.fb)
 
+    @property
+    def window(self) -> torch.Tensor:
+        """The window [n_fft] that a frame is weighted with."""
+        return torch.as_tensor(self._mel.spectrogram.window)
+
+    @property
+    def filters(self) -> torch.Tensor:
+        """The mel filters [bins, mels] on the power in each bin of a frame's transform."""
+        return torch.as_tensor(self._mel.mel_scale.fb)
+
     def __call__(self, waveform: npt.ArrayLike) -> FloatArray:
         """Log-mel [frames, mels] in dB of a whole mono waveform [samples] within -1..1; see `stream`."""
         return np.concatenate(list(self.stream([np.asarray(waveform, dtype=np.float32)])))

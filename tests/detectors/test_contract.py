@@ -13,7 +13,8 @@ from small_detectors import CASES, CLIP_PATCHES, FRAMES, MELS, SHAPE, fitted, ma
 
 from acoustic_ad.detectors.base import Detector, Evidence, Progress, Training, detector_class, detectors
 from acoustic_ad.errors import BundleError, NotFittedError
-from acoustic_ad.scores.clip_score import ClipEvidence, EvidenceSum, ResidualMahalanobis
+from acoustic_ad.scores.clip_score import StatisticalScorer
+from acoustic_ad.scores.evidence import ClipEvidence, EvidenceSum
 from acoustic_ad.sound.features import PatchSet
 
 every_case = pytest.mark.parametrize("case", sorted(CASES))
@@ -69,9 +70,9 @@ def test_a_gross_fault_has_a_higher_paper_score(case: str) -> None:
 
 @every_case
 def test_a_fault_is_found_in_the_residual(case: str) -> None:
-    detector, scorer = fitted(case), ResidualMahalanobis()
+    detector, scorer = fitted(case), StatisticalScorer([("residual", "mahalanobis")])
     learnt, good, bad = normal(40, seed=4), normal(30, seed=2), normal(30, seed=3, gain=FAULT)
-    scorer.fit(by_clip(detector.evidence(learnt), learnt))
+    scorer.fit(by_clip(detector.evidence(learnt), learnt), np.arange(40) % 5)
     scores = [scorer.score(clip) for patches in (good, bad) for clip in by_clip(detector.evidence(patches), patches)]
     assert roc_auc_score([0] * 30 + [1] * 30, scores) > 0.8
 
@@ -91,6 +92,34 @@ def test_a_patch_scores_alone_as_it_does_in_a_batch(case: str) -> None:
         alone = detector.evidence(patches[number : number + 1])
         for name in ("score", "residual", "latent"):
             np.testing.assert_allclose(getattr(alone, name)[0], getattr(together, name)[number], rtol=1e-5, atol=1e-5)
+
+
+@every_case
+@pytest.mark.parametrize("count", [1, 50])
+def test_the_module_says_what_the_evidence_says(case: str, count: int) -> None:
+    detector, patches = fitted(case), normal(3, seed=12, gain=2.0)[:count]
+    module, evidence = detector.module(), detector.evidence(patches)
+    assert not module.training and not any(part.training for part in module.modules())
+    with torch.no_grad():
+        found = module(torch.from_numpy(patches))
+    for part, name in zip(found, ("score", "residual", "latent"), strict=True):
+        assert part.dtype == torch.float32
+        np.testing.assert_allclose(part.numpy(), getattr(evidence, name), rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+@every_case
+def test_the_module_is_of_what_was_loaded(case: str) -> None:
+    detector, loaded, patches = fitted(case), make(case, seed=5), torch.from_numpy(normal(1, seed=13))
+    loaded.load_state(detector.state())
+    with torch.no_grad():
+        for part, other in zip(detector.module()(patches), loaded.module()(patches), strict=True):
+            assert torch.equal(part, other)
+
+
+@every_case
+def test_no_patches_give_no_evidence(case: str) -> None:
+    evidence = fitted(case).evidence(normal(1, seed=0)[:0])
+    assert evidence.score.shape == (0,) and evidence.residual.shape == (0, MELS) and len(evidence.latent) == 0
 
 
 @every_case
@@ -161,9 +190,9 @@ def test_state_is_a_copy(case: str) -> None:
 
 
 @every_case
-@pytest.mark.parametrize("method", ["evidence", "reconstruct", "state"])
+@pytest.mark.parametrize("method", ["evidence", "reconstruct", "state", "module"])
 def test_nothing_is_said_before_learning(case: str, method: str) -> None:
-    arguments = [] if method == "state" else [normal(1, seed=0)]
+    arguments = [] if method in ("state", "module") else [normal(1, seed=0)]
     with pytest.raises(NotFittedError, match="fit or load_state"):
         getattr(make(case), method)(*arguments)
 
@@ -241,6 +270,7 @@ def test_every_detector_is_a_detector() -> None:
     for cls in detectors().values():
         detector: Detector = cls(cls.Options(), SHAPE)
         assert all(
-            callable(getattr(detector, name)) for name in ("fit", "evidence", "reconstruct", "state", "load_state")
+            callable(getattr(detector, name))
+            for name in ("fit", "evidence", "reconstruct", "module", "state", "load_state")
         )
         assert cls.__doc__, f"{cls.__name__} says neither what it does nor when it fails"

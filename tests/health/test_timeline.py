@@ -91,6 +91,33 @@ def test_what_is_no_sound_of_the_machine_does_not_move_it():
     assert (after.state, after.index, after.clips) == (before.state, before.index, before.clips)
 
 
+def faults(minutes: range) -> list[ClipPoint]:
+    return [ClipPoint(at(minute), "sensor_fault", None, f"fault {minute}") for minute in minutes]
+
+
+def test_a_sensor_that_dies_is_not_healthy():
+    """One good clip, then silence: no index of the past speaks for a machine that nobody hears any more."""
+    health = machine_health(POLICY, scored(10.0) + faults(range(1, 26)))
+    assert (health.state, health.since, health.last_clip_at) == ("sensor_fault", at(1), at(25))
+    assert (health.heard, health.index, health.clips) == ("normal", 10.0, 1)
+
+
+@pytest.mark.parametrize("indices", [(10.0,) * 6, (10.0, 80.0, 80.0, 80.0)])
+def test_a_sensor_that_is_mended_brings_back_what_was_heard(indices):
+    """A fault between scored clips changes nothing of what they say, not even since when."""
+    clips = scored(*indices)
+    between = [ClipPoint(at(len(indices) - 2), "sensor_fault", None, "zz"), ClipPoint(at(0), "sensor_fault", None, "")]
+    assert machine_health(POLICY, clips + between) == machine_health(POLICY, clips)
+    broken = machine_health(POLICY, clips + faults(range(20, 22)))
+    off = ClipPoint(at(22), "off", None, "off")
+    mended = machine_health(POLICY, [*clips, *faults(range(20, 22)), off])
+    before = machine_health(POLICY, clips)
+    assert (broken.state, broken.since, broken.heard, broken.index) == (
+        "sensor_fault", at(20), before.state, before.index,
+    )  # fmt: skip
+    assert (mended.state, mended.since) == (before.state, before.since)
+
+
 def test_only_a_broken_sensor():
     silent = [ClipPoint(at(minute), "sensor_fault", None, str(minute)) for minute in range(4)]
     health = machine_health(POLICY, silent)

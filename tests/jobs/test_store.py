@@ -130,6 +130,46 @@ def test_a_rescore_adds_a_row_under_the_first_name_and_time(job: Job) -> None:
         assert connection.exec_driver_sql("SELECT count(*) FROM clip_scores").scalar() == 2
 
 
+def test_a_rescore_with_an_older_model_makes_its_row_the_current_one(job: Job) -> None:
+    """After a rollback the older model judges: its row is made anew, and that of the other model stays."""
+    job.commit(clip("a.wav"), clip("b.wav"))
+    job.commit(clip("a.wav", model="model-2", score=4.0), clip("b.wav", model="model-2", score=5.0))
+    assert job.store.digests_of_others("fan", "model-2") == set() == set(job.store.scored_digests("fan", "model-1"))
+    assert job.store.digests_of_others("fan", "model-1") == {digest("a.wav"), digest("b.wav")}
+    assert job.commit(clip("a.wav", score=1.75), clip("b.wav", score=2.0)) == 2
+    assert [(row.model, row.score) for row in job.rows()] == [("model-1", 1.75), ("model-1", 2.0)]
+    assert [row.score for row in job.store.history("fan", model="model-2")] == [4.0, 5.0]
+    assert set(job.store.scored_digests("fan", "model-1")) == {digest("a.wav"), digest("b.wav")}
+    assert job.commit(clip("a.wav", score=9.0)) == 0
+    with job.store.reading() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM clip_scores").scalar() == 4
+
+
+def test_twins_in_a_rescore_are_one_row(job: Job) -> None:
+    for model in ("model-1", "model-2", "model-1"):
+        job.commit(clip("a.wav", "same", model=model), clip("b.wav", "same", model=model))
+    assert [(row.model, row.also_known_as) for row in job.rows()] == [("model-1", ("b.wav",))]
+
+
+def test_machines_know_how_many_of_their_clips_failed(job: Job) -> None:
+    job.commit(clip("a.wav"), failed("b.wav"), failed("c.wav"))
+    rows = [MachineRow(name, "normal", None, None, 1, None) for name in ("fan", "pump")]
+    job.store.upsert_machines(rows)
+    assert [(row.machine, row.failed) for row in job.store.machines()] == [("fan", 2), ("pump", 0)]
+    job.commit(clip("b.wav", "mended"))
+    assert [row.failed for row in job.store.machines()] == [1, 0]
+
+
+def test_folders_whose_last_run_was_cut_short(job: Job) -> None:
+    other = Job(job.store, "/other")
+    assert job.store.cut_short() == ["/other", ROOT]
+    job.store.end_run(job.run, {}, 0)
+    job.store.end_run(other.run, {}, 3)
+    assert job.store.cut_short() == []
+    job.store.begin_run(ROOT)
+    assert job.store.cut_short() == [ROOT]
+
+
 def test_a_failed_clip_has_one_row_until_it_is_scored(job: Job) -> None:
     assert job.commit(failed("a.wav", "half")) == 0
     job.commit(failed("a.wav", "half", reason="decode_error"))

@@ -16,6 +16,7 @@ from small_models import DETAILS, fitted
 from acoustic_ad.detectors.mahalanobis import Mahalanobis
 from acoustic_ad.errors import BundleError
 from acoustic_ad.models.bundle import read_bundle
+from acoustic_ad.models.machine_model import MachineModel
 from acoustic_ad.models.registry import Registry
 
 Arrays = dict[str, Any]
@@ -34,9 +35,9 @@ class Bomb:
 class Victim:
     """A sealed, healthy bundle of machine `m`, to be tampered with."""
 
-    def __init__(self, models: Path) -> None:
+    def __init__(self, models: Path, model: MachineModel | None = None) -> None:
         self.registry = Registry(models)
-        self.registry.save("m", fitted(), DETAILS)
+        self.registry.save("m", model or fitted(), DETAILS)
         self.path = models / "m" / "v0001"
         self.json, self.weights = self.path / "bundle.json", self.path / "weights.safetensors"
         self.fuse = models.parent / "the bomb went off"

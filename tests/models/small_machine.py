@@ -41,6 +41,12 @@ def recipe_of(kind: str = "mahalanobis", **tables: Any) -> Recipe:
     return parse_recipe({"name": "test", **given}, "test")
 
 
+def ensemble_of(*members: Recipe, combine: str = "mean", **tables: Any) -> Recipe:
+    """Several recipes behind one score."""
+    whole = [member.model_dump(mode="json") for member in members]
+    return parse_recipe({"name": "together", "members": whole, "combine": combine, **tables}, "test")
+
+
 @functools.cache
 def fitted(kind: str = "mahalanobis") -> MachineModel:
     """A model of a hundred clips."""

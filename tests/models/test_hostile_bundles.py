@@ -21,6 +21,7 @@ from small_models import DETAILS, fitted
 
 from acoustic_ad.errors import BundleError
 from acoustic_ad.models.bundle import read_bundle
+from acoustic_ad.models.bundle_info import FORMAT
 
 
 @pytest.fixture
@@ -97,7 +98,8 @@ DOCUMENTS: dict[str, tuple[Callable[[Victim], None], str]] = {
     "file outside the bundle": (_files(**{"..__..__etc__passwd": FACTS}), "files"),
     "absolute file": (_files(__etc__passwd=FACTS), "files"),
     "no files": (_document(files={}), "files"),
-    "newer format": (_document(format=2), "newer acoustic-ad"),
+    "newer format": (_document(format=FORMAT + 1), "newer acoustic-ad"),
+    "older format": (_document(format=1), "older acoustic-ad"),
     "format is a text": (_document(format="1"), "format"),
     "unknown key": (_document(hook="os.system"), "hook"),
     "key with a newline": (_document(**{"a\nb": 1}), "schema"),
@@ -113,6 +115,9 @@ DOCUMENTS: dict[str, tuple[Callable[[Victim], None], str]] = {
     "recipe is a text": (_document(recipe="dae"), "recipe"),
     "recipe with an unknown key": (_recipe(hook="x"), "recipe.hook"),
     "unknown detector": (_recipe("detector", kind="os.system"), "no detector"),
+    "detector of an ensemble": (_recipe("detector", kind="ensemble"), "an ensemble needs recipes"),
+    "members by name": (_recipe(members=["dae", "mahalanobis"]), "recipe.members.0"),
+    "members by path": (_recipe(members=["/etc/passwd"]), "recipe.members.0"),
     "detector is a path": (_recipe("detector", kind="../../evil"), "no detector"),
     "unknown detector option": (_recipe("detector", hook="x"), "detector.hook"),
     "another detector": (_recipe("detector", kind="dae"), ""),

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -187,6 +188,29 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "link.csv").symlink_to(tmp_path / "o.csv")
     write_rows(tmp_path / "link.csv", [ROW])
     assert (tmp_path / "link.csv").is_symlink() and len(read_csv(tmp_path / "o.csv")) == 1
+
+
+def test_the_name_as_given_chooses_the_format(tmp_path: Path) -> None:
+    """Whatever the link leads to; what is no file is never replaced by one."""
+    (tmp_path / "data.txt").write_text("old")
+    (tmp_path / "link.csv").symlink_to("data.txt")
+    assert write_rows(tmp_path / "link.csv", [ROW]) == 1
+    assert (tmp_path / "link.csv").is_symlink() and len(read_csv(tmp_path / "data.txt")) == 1
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "full.csv").symlink_to("/dev/full")
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    for name, word in (
+        ("pipe.csv", "pipe"),
+        ("full.csv", "device"),
+        ("loop.csv", "links"),
+        ("n" * 300 + ".csv", "long"),
+    ):
+        with pytest.raises(UsageError, match=word) as caught:
+            check_out_suffix(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
+    longest = tmp_path / ("n" * 251 + ".csv")
+    assert write_rows(longest, [ROW]) == 1 == len(read_csv(longest))
 
 
 def test_pyarrow_is_loaded_only_for_parquet() -> None:

@@ -193,7 +193,22 @@ def test_what_must_be_positive_is(name: str, key: str, wrong: float) -> None:
 
 
 def test_a_mixture_has_as_many_clouds_as_its_clips_allow() -> None:
-    for count, components in ((10, 1), (39, 1), (40, 2), (79, 3), (100, 4)):
+    for count, components in ((10, 1), (45, 1), (50, 2), (75, 3), (100, 4), (200, 4)):
         backend = fit("gaussian_mixture", vectors(count, 0), np.arange(count) % 5).backend
         assert isinstance(backend, Mixture) and len(backend.weights) == components
         assert backend.weights.sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("clips", "folds"), [(60, 10), (40, 5), (80, 2)])
+def test_all_mixtures_of_a_cross_fit_are_of_one_size(clips: int, folds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two clouds when a fold is left out and three in the end would call fresh normal clips unusual twice too often.
+    sizes, whole = [], Mixture.fit
+
+    def fit_and_count(rows: Array, shrinkage: float, fewest: int) -> Mixture:
+        found = whole(rows, shrinkage, fewest)
+        sizes.append(len(found.weights))
+        return found
+
+    monkeypatch.setattr(Mixture, "fit", fit_and_count)
+    fit("gaussian_mixture", vectors(clips, 0), np.arange(clips) % folds)
+    assert len(sizes) == folds + 1 and len(set(sizes)) == 1

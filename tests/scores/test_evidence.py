@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -22,7 +24,7 @@ def clip_of(residual: Array, frames: Array, latent: Array | None = None, cuts: l
     code = np.zeros((len(residual), 1)) if latent is None else latent
     gathered = EvidenceSum(STATISTICS)
     shares = [0.0, *sorted(cuts), 1.0]
-    for low, high in zip(shares, shares[1:], strict=False):
+    for low, high in pairwise(shares):
         part, sound = (slice(round(low * n), round(high * n)) for n in (len(residual), len(frames)))
         gathered.add(np.arange(len(residual))[part], residual[part], code[part], frames[sound].astype(np.float32))
     return gathered.clip()
