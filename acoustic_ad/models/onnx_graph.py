@@ -22,7 +22,7 @@ from acoustic_ad.models.evidence import STRETCH_FRAMES
 from acoustic_ad.models.judge import Judge
 from acoustic_ad.models.machine_model import MachineModel
 from acoustic_ad.models.onnx_scorers import scorer_module
-from acoustic_ad.models.onnx_statistics import OF_A_FAMILY, FrontEnd, Modulation, family, patches_of, power
+from acoustic_ad.models.onnx_statistics import OF_A_FAMILY, FrontEnd, Modulation, counted, family, patches_of, power
 from acoustic_ad.sound.features import FeatureSpec
 
 INPUT: Final = "waveform"
@@ -36,7 +36,7 @@ class MachineModule(nn.Module):
     """Waveform [samples] -> score, p-value and bands [mels] (dB against normal), as `MachineModel.score`.
 
     `condition` is the operating condition that all clips are taken to be under, of a model that knows some.
-    Where a clip is too short for one patch, or not finite, the verdict is NaN or the runtime's error.
+    Where a clip is too short for one patch, or not finite, score and p-value are NaN, or the runtime raises its error.
     """
 
     mean: Tensor
@@ -53,6 +53,7 @@ class MachineModule(nn.Module):
         if spec.n_mels != model.n_mels:
             raise BundleError(f"the front-end gives {spec.n_mels} mels, the model takes {model.n_mels}")
         self.front_end = FrontEnd(spec)
+        self._fewest_frames = max(judge.recipe.features.patch_frames for judge in model.judges)
         self.judges = nn.ModuleList(_JudgeModule(judge) for judge in model.judges)
         found, members = model.combination, len(model.judges)
         mean = np.zeros(members) if found is None else found.mean
@@ -69,7 +70,9 @@ class MachineModule(nn.Module):
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         log_mel = self.front_end(waveform) + self.shift
         scores = torch.stack([judge(log_mel) for judge in self.judges])
-        score = ((scores - self.mean) / self.deviation).mean()
+        usable = log_mel.double().sum().isfinite() & (counted(log_mel).max() >= self._fewest_frames - 1)
+        # Sums over no patches are 0 in some runtimes, and 0 would be a score.
+        score = torch.where(usable, ((scores - self.mean) / self.deviation).mean(), torch.nan)
         beyond = (self.weights * (self.calibration >= score).double()).sum()
         # A score that is no number is beaten by none, and would look like the worst of faults.
         p_value = torch.where(score.isnan(), score, (1.0 + beyond) / (1.0 + self.weights.sum()))
@@ -159,8 +162,8 @@ def limits(spec: FeatureSpec) -> tuple[str, ...]:
         f"clips beyond {STRETCH_FRAMES} frames ({seconds:.0f} s) are judged as one piece, which the tool does in "
         "pieces of that length: statistics by rank, modulation and the removal of the level differ there, and memory "
         "grows with the clip",
-        "sensor faults (silent, constant, clipped, stuck) and sound that is not finite are not told: check before",
-        "a clip shorter than one patch gives NaN or an error of the runtime",
+        "sensor faults (silent, constant, clipped, stuck) are not told: check before",
+        "a clip that is not finite or shorter than one patch has the score NaN, or is an error of the runtime",
         "a score within rounding of a calibration score may get the neighbouring p-value",
     )
 

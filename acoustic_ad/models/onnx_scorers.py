@@ -73,7 +73,8 @@ class Mixture(nn.Module):
 
     def forward(self, vector: Tensor) -> Tensor:
         drop = self.highest - self._log_density(self.cloud(vector))
-        return (2.0 * drop / self._width).clamp(min=0.0).sqrt() / self._unit
+        distance: Tensor = (2.0 * drop / self._width).clamp(min=0.0).sqrt() / self._unit
+        return distance
 
 
 class Neighbours(nn.Module):
@@ -92,8 +93,7 @@ class Neighbours(nn.Module):
     def forward(self, vector: Tensor) -> Tensor:
         apart = (self.cloud(vector) - self.points).square().mean(dim=1).sqrt() / self.radius
         nearest = torch.topk(apart, min(NEIGHBOURS, len(self.radius)), largest=False).values
-        distance: Tensor = nearest.mean() / self._unit
-        return distance
+        return nearest.mean() / self._unit
 
 
 BACKEND_MODULES: Final[Mapping[str, Callable[[Arrays], nn.Module]]] = {

@@ -96,18 +96,19 @@ def _poke(name: str, value: float) -> Callable[[Arrays], Any]:
     return lambda arrays: arrays[name].reshape(-1).__setitem__(0, value)
 
 
+SCORER = "scorer.residual.mahalanobis"
 ARRAYS: dict[str, tuple[Callable[[Arrays], Any], str]] = {
     "NaN in the detector": (_poke("detector.precision", np.nan), "NaN or Inf"),
     "Inf in the normaliser": (_poke("normaliser.mean", np.inf), "NaN or Inf"),
-    "NaN in the scorer": (_poke("scorer.residual.mahalanobis.whitening", np.nan), "NaN or Inf"),
+    "NaN in the scorer": (_poke(f"{SCORER}.whitening", np.nan), "NaN or Inf"),
     "NaN in the calibration": (_poke("calibration.scores", np.nan), "NaN or Inf"),
     "NaN in an extra array": (_set("more", [np.nan]), "NaN or Inf"),
     "no arrays": (lambda arrays: arrays.clear(), "calibration.scores"),
     "missing detector array": (lambda arrays: arrays.pop("detector.mean"), "missing"),
-    "missing scorer array": (lambda arrays: arrays.pop("scorer.residual.mahalanobis.location"), "whitening"),
-    "missing weight of a statistic": (lambda arrays: arrays.pop("scorer.residual.mahalanobis.weight"), "weights"),
-    "negative weight": (_poke("scorer.residual.mahalanobis.weight", -1.0), "weights"),
-    "weights that are all 0": (_poke("scorer.residual.mahalanobis.weight", 0.0), "all 0"),
+    "missing scorer array": (lambda arrays: arrays.pop(f"{SCORER}.location"), "whitening"),
+    "missing weight of a statistic": (lambda arrays: arrays.pop(f"{SCORER}.weight"), "weights"),
+    "negative weight": (_poke(f"{SCORER}.weight", -1.0), "weights"),
+    "weights that are all 0": (_poke(f"{SCORER}.weight", 0.0), "all 0"),
     "another statistic": (_set("scorer.power.mahalanobis.location", np.zeros(16)), "needs"),
     "a statistic that there is not": (_set("scorer.os.system.location", np.zeros(16)), "knows no array"),
     "a judge in a model of one": (_set("judge_0.scorer.weight", np.ones(1)), "judge_0"),
@@ -122,9 +123,11 @@ ARRAYS: dict[str, tuple[Callable[[Arrays], Any], str]] = {
     "array without a name": (_set("normal", [1.0]), "normal"),
     "detector of another shape": (_set("detector.mean", np.zeros(17)), "detector"),
     "detector of another kind": (_set("detector.mean", np.zeros(16, np.int64)), "mean"),
-    "scorer of another shape": (_set("scorer.residual.mahalanobis.location", np.zeros(17)), "scorer"),
+    "scorer of another shape": (_set(f"{SCORER}.location", np.zeros(17)), "scorer"),
     "scorer of other mels": (
-        lambda arrays: arrays.update({"scorer.residual.mahalanobis.location": np.zeros(17), "scorer.residual.mahalanobis.whitening": np.eye(17)}),
+        lambda arrays: arrays.update(
+            {f"{SCORER}.location": np.zeros(17), f"{SCORER}.whitening": np.eye(17)},
+        ),
         "do not fit together",
     ),
     "normaliser of other mels": (
@@ -141,7 +144,7 @@ ARRAYS: dict[str, tuple[Callable[[Arrays], Any], str]] = {
         _set("normaliser.deviation", np.full(16, 1e300)),
         "normaliser.deviation",
     ),
-    "scores that overflow": (_set("scorer.residual.mahalanobis.whitening", np.full((16, 16), 1e308)), "not a number"),
+    "scores that overflow": (_set(f"{SCORER}.whitening", np.full((16, 16), 1e308)), "not a number"),
     "calibration out of order": (lambda arrays: arrays["calibration.scores"][:].__setitem__(0, 1e9), "ascending"),
     "calibration in a table": (_set("calibration.scores", np.ones((4, 5))), "ascending"),
     "calibration in single precision": (_set("calibration.scores", np.ones(20, np.float32)), "F64"),

@@ -17,7 +17,7 @@ from acoustic_ad.models.onnx_graph import INPUT, OUTPUTS, MachineModule, to_onnx
 from acoustic_ad.models.onnx_scorers import BACKEND_MODULES, StatisticalModule, scorer_module
 from acoustic_ad.models.onnx_statistics import FrontEnd, Modulation, counted, family, quantile_weights, rank_weights
 from acoustic_ad.recipe import Recipe, Statistic, parse_recipe
-from acoustic_ad.scores.backends import BACKENDS
+from acoustic_ad.scores.backends import BACKENDS, cross_fit
 from acoustic_ad.scores.clip_score import StatisticalScorer
 from acoustic_ad.scores.evidence import EvidenceSum, gwrp
 from acoustic_ad.sound.features import FeatureSpec, LogMel
@@ -180,14 +180,14 @@ def test_modulation_is_that_of_the_evidence(frames: int, mels: int) -> None:
     summed = EvidenceSum(["modulation"])
     summed.add(rows[:, 0], rows, rows, rows)
     found = Modulation(mels)(torch.from_numpy(rows)).numpy()
-    np.testing.assert_allclose(found, summed.clip().statistics["modulation"], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found, summed.clip().statistics["modulation"], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", sorted(BACKENDS))
 def test_distances_are_those_of_the_back_ends(kind: Any) -> None:
     rng = np.random.default_rng(3)
     vectors = rng.standard_normal((60, 6)) * np.arange(1, 7) + 5.0 * rng.integers(2, size=(60, 1))
-    backend = BACKENDS[kind].fit(vectors, 0.1).in_unit(0.7)
+    backend = cross_fit(kind, vectors, np.arange(60) % 5).backend
     module = BACKEND_MODULES[kind](backend.state())
     for vector in (*vectors[:4], vectors[0] + 1e-9, np.full(6, 100.0)):
         found = float(module(torch.from_numpy(vector)))
