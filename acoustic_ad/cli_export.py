@@ -32,8 +32,8 @@ def export(
     (131 s at the default hop) are judged as one piece, and the tool judges them in pieces of that length: their scores
     may differ. What else is left to its user is answered, and kept in the file's metadata.
 
-    Needs `pip install 'acoustic-ad[onnx]'`. Exit codes: 0, 1 no such model, a package is missing or the file cannot be
-    written, 2 usage.
+    Needs the packages onnx, onnxscript and onnxruntime. Exit codes: 0, 1 no such model, a package is missing or the
+    file cannot be written, 2 usage.
     """
     from acoustic_ad.jobs.export import export as write
     from acoustic_ad.sound.clip import one_line

@@ -195,6 +195,8 @@ def parse_recipe(table: Mapping[str, Any], source: str) -> Recipe:
         problems = _lines(error)
         wrong = {".".join(str(part) for part in problem["loc"][:2]) for problem in error.errors()}
         recipe = _without(table, wrong)
+        if "detector" not in table:  # one of an ensemble is not missing, and any other is already said to be
+            wrong.add("detector")
     # Wrong values hide no others: all errors come at once, but none that is about a default in a wrong value's place.
     problems += [line for line in recipe.problems() if not _about(line, wrong)]
     if problems:
@@ -202,7 +204,7 @@ def parse_recipe(table: Mapping[str, Any], source: str) -> Recipe:
     return recipe
 
 
-def load_recipe(name_or_path: str | Path) -> Recipe:
+def load_recipe(name_or_path: str | Path, *, member: bool = False) -> Recipe:
     """The recipe installed under a name, or the one in a TOML file.
 
     Raises UsageError (no such recipe; the names are listed) or RecipeError (all problems at once).
@@ -220,6 +222,8 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         raise UsageError(f"recipe {path}: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {path}: not TOML: {error}") from error
+    if member and table.get("members"):  # said here, since a recipe may name itself
+        raise RecipeError(f"recipe {name_or_path}: an ensemble of ensembles is one ensemble: list all their members")
     return parse_recipe(_with_members(table), str(name_or_path))
 
 
@@ -228,7 +232,15 @@ def _with_members(table: Mapping[str, Any]) -> dict[str, Any]:
     members = table.get("members")
     if not isinstance(members, list):
         return dict(table)
-    whole = [load_recipe(member).model_dump(mode="json") if isinstance(member, str) else member for member in members]
+    whole, problems = [], []
+    for member in members:
+        try:
+            named = isinstance(member, str)
+            whole.append(load_recipe(member, member=True).model_dump(mode="json") if named else member)
+        except RecipeError as error:
+            problems.append(str(error))
+    if problems:
+        raise RecipeError("\n".join(problems))
     return {**table, "members": whole}
 
 

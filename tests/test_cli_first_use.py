@@ -11,7 +11,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from cli_process import acoustic_ad, clip_name, finish, rows_of, start, wait_until, wav, write_clips
+from cli_process import DAE_RECIPE, acoustic_ad, clip_name, finish, rows_of, start, wait_until, wav, write_clips
 
 from acoustic_ad.jobs.store import Store
 
@@ -99,6 +99,20 @@ def test_a_rollback_judges_when_it_is_asked_to(recordings, own_models, recipe, d
     with sqlite3.connect(db) as store:
         held = store.execute("select model, count(*) from clip_scores where machine = 'fan' group by model").fetchall()
     assert dict(held) == dict.fromkeys(versions.values(), 22)
+
+
+def test_a_run_without_work_loads_no_network(recordings, tmp_path):
+    """Also where the current model is one: telling that its scores are its own takes no torch."""
+    recipe = tmp_path / "dae.toml"
+    recipe.write_text(DAE_RECIPE.format(steps=5))
+    shutil.copytree(recordings / "fan", tmp_path / "sound" / "fan")
+    where = ("--models", tmp_path / "models", "--workers", "1")
+    acoustic_ad("train", tmp_path / "sound", "--recipe", recipe, *where)
+    arguments = ("score", tmp_path / "sound", "--db", tmp_path / "x.db", *where)
+    acoustic_ad(*arguments)
+    imported = acoustic_ad(*arguments, "--json", env={"PYTHONPROFILEIMPORTTIME": "1"}).err
+    assert "sqlalchemy" in imported and "acoustic_ad.models.registry" in imported
+    assert re.search(r"\| +torch$", imported, re.MULTILINE) is None
 
 
 @pytest.mark.parametrize("command", [["verify", "NOPE"], ["verify"], ["list"]])

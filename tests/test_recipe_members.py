@@ -121,7 +121,7 @@ def test_an_ensemble_of_ensembles_is_refused(tmp_path: Path) -> None:
     assert paths(together(DAE, together(CLOUD))) == ["members.1.members"]
     file = tmp_path / "mine.toml"
     file.write_text('name = "mine"\nmembers = ["dae", "ensemble"]\n')
-    with pytest.raises(RecipeError, match=r"members\.1\.members: .*list them all"):
+    with pytest.raises(RecipeError, match="list all their members"):
         load_recipe(file)
 
 

@@ -131,7 +131,7 @@ def _labelled(manifest: Manifest, data: Path) -> list[Clip]:
     if manifest.layout in ("plain", "flat") and all(clip.label != "anomaly" for clip in manifest.clips):
         raise ManifestError(
             f"{one_line(str(data))}: plain folders carry no labels, all their clips count as normal; `evaluate` needs "
-            "normal and anomalous clips: write a manifest with `acoustic-ad manifest build` and correct its labels"
+            "labels normal and anomaly: write a manifest with `acoustic-ad manifest build` and correct its label column"
         )
     labelled = [clip for clip in manifest.clips if clip.label in ("normal", "anomaly")]
     if any(clip.split for clip in manifest.clips):

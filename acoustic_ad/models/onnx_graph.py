@@ -68,6 +68,7 @@ class MachineModule(nn.Module):
             self.register_buffer(name, torch.from_numpy(np.array(value)))
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Score [], p-value [] and bands [mels] of a waveform [samples], all float32."""
         log_mel = self.front_end(waveform) + self.shift
         scores = torch.stack([judge(log_mel) for judge in self.judges])
         usable = log_mel.double().sum().isfinite() & (counted(log_mel).max() >= self._fewest_frames - 1)

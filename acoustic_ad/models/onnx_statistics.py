@@ -123,6 +123,7 @@ class Modulation(nn.Module):
         self.register_buffer("bands", chosen / chosen.sum(dim=0))  # [bins, bands], means of bins
 
     def forward(self, frames: Tensor) -> Tensor:
+        """Log energies [groups * 4] of frames [frames, mels], in double precision."""
         grouped, half = frames.double() @ self.groups, SEGMENT_FRAMES // 2
         count = counted(frames).max() + 1.0
         first = torch.arange(frames.shape[0] // half + 1)  # in halves of a segment

@@ -6,16 +6,19 @@ one scale: that of the closest quarter of normal clips which were left out of th
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from acoustic_ad.errors import BundleError
-from acoustic_ad.scores.covariance import Array, Correlations, IntArray, likeliest_shrinkage
+from acoustic_ad.scores.covariance import SMALLEST_DEVIATION, Array, Correlations, IntArray, likeliest_shrinkage
 
 State = Mapping[str, npt.NDArray[Any]]
 BackendName = Literal["mahalanobis", "gaussian_mixture", "nearest_neighbour"]
@@ -130,9 +133,11 @@ class Cloud:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """A Gaussian mixture in the cloud's coordinates, for machines with several ways of running.
+    """A Gaussian mixture, for machines with several ways of running.
 
-    Spherical components, as many as 20 clips each allow, at most four. The distance is the root of twice the drop of
+    The cloud is that of clips around their own mode (by k-means): around the mean of all, its covariance would hold the
+    distance between modes, and whitening would squeeze them together. In its coordinates there are as many spherical
+    components as 20 clips each allow, at most four. The distance is the root of twice the drop of
     the log density, per dimension, from where it is highest.
     """
 
@@ -146,9 +151,19 @@ class Mixture:
     @classmethod
     def fit(cls, vectors: Array, shrinkage: float, fewest: int) -> Self:
         """As `Backend.fit`."""
-        cloud = Cloud.fit(vectors, shrinkage, fewest)
         count = int(np.clip(fewest // CLIPS_A_COMPONENT, 1, MOST_COMPONENTS))
-        mixture = GaussianMixture(count, covariance_type="spherical", reg_covar=0.05, random_state=0, n_init=2)
+        scaled = vectors / np.maximum(vectors.std(axis=0), SMALLEST_DEVIATION)
+        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # clips that are all alike
+            mode = KMeans(count, n_init=4, random_state=0).fit_predict(scaled)
+        centres = np.stack([vectors[mode == number].mean(axis=0) for number in np.unique(mode)])
+        cloud = Cloud.fit(vectors - centres[np.unique(mode, return_inverse=True)[1]], shrinkage, fewest)
+        mixture = GaussianMixture(
+            len(centres),
+            covariance_type="spherical",
+            means_init=cloud.whitened(centres),
+            reg_covar=0.05,
+            random_state=0,
+        )
         mixture.fit(cloud.whitened(vectors))
         return cls(cloud, mixture.weights_, mixture.means_, mixture.covariances_)
 

@@ -36,11 +36,10 @@ def small_options(kind: str, options: dict[str, Any]) -> Options:
 def cases() -> dict[str, tuple[str, Options]]:
     """Every detector with its defaults, and as each installed recipe sets it, each once: name -> (kind, options)."""
     found = {f"{kind}, defaults": (kind, small_options(kind, {})) for kind in detectors()}
-    for name in recipe_files():
-        table = load_recipe(name).detector
-        case = table.kind, small_options(table.kind, table.options)
+    for judge in (judge for name in recipe_files() for judge in load_recipe(name).judges):
+        case = judge.detector.kind, small_options(judge.detector.kind, judge.detector.options)
         if case not in found.values():
-            found[f"recipe {name}"] = case
+            found[f"recipe {judge.name}"] = case
     return found
 
 

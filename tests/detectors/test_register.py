@@ -45,7 +45,7 @@ class Toy:
     def __init__(self, options, patch_shape, seed=0):
         self.options, self.centre, self.mels = options, None, patch_shape[1]
 
-    def fit(self, patches, held_out=None, *, steps=None, progress=None):
+    def fit(self, patches, held_out=None, *, steps=None, start=None, progress=None):
         self.centre = patches[np.arange(len(patches))].mean(axis=(0, 1))
         return Training()
 

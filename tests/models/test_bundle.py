@@ -69,7 +69,8 @@ def test_the_whole_training_curve_is_kept_and_older_ones_are_read(tmp_path: Path
     curve = (Progress(5, 10, 2.0, 1.5, parts, 0.5), Progress(10, 10, 1.0, float("nan")))
     training = dataclasses.replace(model.detector.training, curve=curve)
     drawn = copy.copy(model)
-    drawn.detector = dataclasses.replace(model.detector, training=training)
+    drawn.judges = [copy.copy(model.judges[0])]
+    drawn.judges[0]._fitted = dataclasses.replace(model.detector, training=training)
     write_bundle(tmp_path / "m", "m", "v0001", drawn, DETAILS)
     first, second = read_info(tmp_path / "m" / "v0001").training.curve
     assert (first.step, first.loss, first.held_out_loss, first.held_out_spread) == (5, 2.0, 1.5, 0.5)

@@ -35,6 +35,7 @@ class Spy:
         held_out: PatchSource | None = None,
         *,
         steps: int | None = None,
+        start: Any = None,
         progress: Any = None,
     ) -> Training:
         self._learnt = marks(patches)

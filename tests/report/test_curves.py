@@ -32,7 +32,9 @@ def info_of(
     made_at = "2026-01-11T08:00:00+00:00"
     return BundleInfo.model_validate(
         {
-            "format": 1,
+            "format": 2,
+            "judges": (),
+            "detection": (),
             "machine": machine,
             "version": "v0003",
             "created_at": made_at,
