@@ -13,7 +13,7 @@ demo: $(STAMP)
 	$(BIN)/acoustic-ad demo demo
 
 test: $(STAMP_DEV)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 check: lint test
 

@@ -18,12 +18,13 @@ def test_there_are_commands() -> None:
 
 
 def test_the_commands_for_ones_own_folder(recordings: Path, recipe: Path, tmp_path: Path) -> None:
-    """In the README's order and with its options, on a folder called as it is there; a smaller recipe saves time."""
-    (tmp_path / "recordings").symlink_to(recordings)
+    """In the README's order and with its options, on folders called as they are there; a smaller recipe saves time."""
+    for name in ("known-good", "incoming", "labelled"):
+        (tmp_path / name).symlink_to(recordings)
     block = re.search(r"The same on your own recordings.*?```sh\n(.*?)```", README, flags=re.DOTALL)
     assert block is not None
     lines = [line.split("#")[0].split() for line in block[1].splitlines()]
-    assert [words[1] for words in lines] == ["train", "score", "status", "evaluate"]
+    assert [words[1] for words in lines] == ["train", "score", "status", "models", "evaluate"]
     for words in lines:
         extra = ["--recipe", recipe] if words[1] == "train" else []
         run = acoustic_ad(*words[1:], *extra, cwd=tmp_path)
