@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from acoustic_ad.detectors.base import (
-    Evidence,
     FloatArray,
     PatchSource,
     ProgressCallback,
     State,
     Training,
-    check_state,
-    not_fitted,
     register,
 )
-from acoustic_ad.detectors.training import TrainingOptions, evidence_by, loss_over, minimise, seeded, to_tensor
+from acoustic_ad.detectors.corruption import CorruptionOptions, corrupted
+from acoustic_ad.detectors.network import NetworkDetector
+from acoustic_ad.detectors.training import TrainingOptions, loss_over, minimise, seeded, to_tensor
 from acoustic_ad.errors import UsageError
 
 
-class DaeOptions(TrainingOptions):
+class DaeOptions(TrainingOptions, CorruptionOptions):
     """Shape of the network, and what is done to its input in training."""
 
     hidden: int = Field(128, ge=1, le=8192)
@@ -34,12 +32,11 @@ class DaeOptions(TrainingOptions):
     noise: float = Field(0.3, ge=0)  # standard deviation of the Gaussian noise, in normalised units
     mask_frames: float = Field(0.2, ge=0, lt=1)  # share of training patches with one frame hidden
     mask_bands: float = Field(0.2, ge=0, lt=1)  # share of training patches with a run of bands hidden
-    mask_band_width: int = Field(16, ge=1)
     predict: Literal["all", "centre"] = "all"  # centre: the centre frame is hidden and predicted (IDNN)
 
 
 @register("dae")
-class DenoisingAutoencoder:
+class DenoisingAutoencoder(NetworkDetector):
     """640-128x4-8-128x4-640 with BatchNorm and ReLU (DCASE 2020 Task 2 baseline), noise and masks in, clean out.
 
     Paper score: mean squared reconstruction error. `predict = "centre"` hides the centre frame and scores its
@@ -48,6 +45,7 @@ class DenoisingAutoencoder:
     """
 
     Options = DaeOptions
+    _network: nn.Sequential
 
     def __init__(self, options: DaeOptions, patch_shape: tuple[int, int], seed: int = 0) -> None:
         if options.predict == "centre" and patch_shape[0] < 3:
@@ -58,7 +56,6 @@ class DenoisingAutoencoder:
         self.options = options
         self.patch_shape = patch_shape
         self._seed = seed
-        self._fitted = False
         with seeded(seed):
             self._network = _dense_autoencoder(options, patch_shape)
         shown = torch.ones(patch_shape)
@@ -87,10 +84,6 @@ class DenoisingAutoencoder:
         self._fitted = True
         return training
 
-    def evidence(self, patches: FloatArray) -> Evidence:
-        """Evidence for patches [N, frames, mels]."""
-        return evidence_by(self.module(), patches)
-
     def module(self) -> nn.Module:
         """As `Detector.module`."""
         self._check_fitted()
@@ -103,20 +96,8 @@ class DenoisingAutoencoder:
             x = to_tensor(patches)
             return np.asarray(self._network(self._hide(x)).view_as(x).numpy())
 
-    def state(self) -> dict[str, npt.NDArray[Any]]:
-        """The network's weights by name."""
-        self._check_fitted()
-        return {name: value.numpy().copy() for name, value in self._network.state_dict().items()}
-
-    def load_state(self, state: State) -> None:
-        """Take over a `state`; raises BundleError where it does not fit."""
-        check_state(state, {name: value.numpy() for name, value in self._network.state_dict().items()})
-        self._network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})
-        self._network.eval()
-        self._fitted = True
-
     def _loss(self, clean: Tensor) -> Tensor:
-        restored = self._network(self._hide(self._corrupt(clean))).view_as(clean)
+        restored = self._network(self._hide(corrupted(clean, self.options))).view_as(clean)
         return self._judged(restored - clean).square().mean()
 
     def _error(self, clean: Tensor) -> Tensor:
@@ -128,25 +109,6 @@ class DenoisingAutoencoder:
     def _judged(self, x: Tensor) -> Tensor:
         centre = self.patch_shape[0] // 2
         return x if self.options.predict == "all" else x[:, centre : centre + 1]
-
-    def _corrupt(self, x: Tensor) -> Tensor:
-        """Noise everywhere, and in some patches a hidden frame or a hidden run of bands (0 is the band's mean)."""
-        n, frames, mels = x.shape
-        options = self.options
-        noisy = x + options.noise * torch.randn_like(x)
-        frame_hidden = (torch.arange(frames) == torch.randint(frames, (n, 1))) & (
-            torch.rand(n, 1) < options.mask_frames
-        )
-        first = torch.randint(mels, (n, 1))
-        band = torch.arange(mels)
-        band_hidden = (
-            (band >= first) & (band < first + options.mask_band_width) & (torch.rand(n, 1) < options.mask_bands)
-        )
-        return noisy.masked_fill(frame_hidden[:, :, None] | band_hidden[:, None, :], 0.0)
-
-    def _check_fitted(self) -> None:
-        if not self._fitted:
-            raise not_fitted(self)
 
 
 class _Judging(nn.Module):

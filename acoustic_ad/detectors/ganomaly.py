@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -23,23 +22,20 @@ from acoustic_ad.detectors.adversary import (
     speckled,
 )
 from acoustic_ad.detectors.base import (
-    Evidence,
     FloatArray,
     PatchSource,
     ProgressCallback,
     State,
     Training,
-    check_state,
-    not_fitted,
     register,
 )
 from acoustic_ad.detectors.conv import CONV_SCORING_BATCH, ConvDecoder, ConvEncoder, Over
 from acoustic_ad.detectors.corruption import CorruptionOptions, corrupted
+from acoustic_ad.detectors.network import NetworkDetector
 from acoustic_ad.detectors.training import (
     TrainingOptions,
     decay,
     descend,
-    evidence_by,
     loss_over,
     seeded,
     to_tensor,
@@ -88,7 +84,7 @@ class GanomalyOptions(TrainingOptions, CorruptionOptions):
 
 
 @register("ganomaly")
-class Ganomaly:
+class Ganomaly(NetworkDetector):
     """GANomaly (arXiv 1805.06725) on patches of 32 or 64 frames.
 
     L = w_adversarial |f(x) - f(x^)|^2 + w_context |x - x^|_1 + w_encoder |G_E(x) - E(G(x))|^2, each a mean over
@@ -102,12 +98,13 @@ class Ganomaly:
     """
 
     Options = GanomalyOptions
+    _network: _Generator
+    _batch = CONV_SCORING_BATCH
 
     def __init__(self, options: GanomalyOptions, patch_shape: tuple[int, int], seed: int = 0) -> None:
         self.options = options
         self.patch_shape = patch_shape
         self._seed = seed
-        self._fitted = False
         with seeded(seed):
             self._network = _Generator(options, patch_shape)
 
@@ -138,10 +135,6 @@ class Ganomaly:
         self._fitted = True
         return training
 
-    def evidence(self, patches: FloatArray) -> Evidence:
-        """Evidence for patches [N, frames, mels]."""
-        return evidence_by(self.module(), patches, CONV_SCORING_BATCH)
-
     def module(self) -> nn.Module:
         """As `Detector.module`."""
         self._check_fitted()
@@ -155,18 +148,6 @@ class Ganomaly:
             parts = [self._network(to_tensor(patches[start : start + CONV_SCORING_BATCH]))[1] for start in starts]
         return np.asarray(torch.cat(parts).numpy())
 
-    def state(self) -> dict[str, npt.NDArray[Any]]:
-        """The weights of generator and second encoder by name; scoring needs no discriminator."""
-        self._check_fitted()
-        return {name: value.numpy().copy() for name, value in self._network.state_dict().items()}
-
-    def load_state(self, state: State) -> None:
-        """Take over a `state`; raises BundleError where it does not fit."""
-        check_state(state, {name: value.numpy() for name, value in self._network.state_dict().items()})
-        self._network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})
-        self._network.eval()
-        self._fitted = True
-
     def _error(self, x: Tensor) -> Tensor:
         """Context and encoder loss [n] of patches, weighted as in training."""
         code, restored, code_again = self._network(x)
@@ -174,10 +155,6 @@ class Ganomaly:
         encoder = (code - code_again).square().mean(dim=1)
         loss: Tensor = self.options.w_context * context + self.options.w_encoder * encoder
         return loss
-
-    def _check_fitted(self) -> None:
-        if not self._fitted:
-            raise not_fitted(self)
 
 
 class _Generator(nn.Module):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -21,24 +20,21 @@ from acoustic_ad.detectors.adversary import (
     speckled,
 )
 from acoustic_ad.detectors.base import (
-    Evidence,
     FloatArray,
     PatchSource,
     ProgressCallback,
     State,
     Training,
-    check_state,
-    not_fitted,
     register,
 )
 from acoustic_ad.detectors.conv import CONV_SCORING_BATCH, ConvDecoder, ConvEncoder, Over
 from acoustic_ad.detectors.corruption import CorruptionOptions, corrupted
+from acoustic_ad.detectors.network import NetworkDetector
 from acoustic_ad.detectors.training import (
     SCORING_BATCH,
     TrainingOptions,
     decay,
     descend,
-    evidence_by,
     loss_over,
     seeded,
     to_tensor,
@@ -69,7 +65,7 @@ class VaeOptions(TrainingOptions, CorruptionOptions):
 
 
 @register("vae")
-class VariationalAutoencoder:
+class VariationalAutoencoder(NetworkDetector):
     """Kingma & Welling (arXiv 1312.6114): a normal posterior per patch, linear heads for its mean and log-variance.
 
     With noise or masks it learns to restore clean patches (arXiv 1511.06406). Paper score: -ELBO at the posterior mean
@@ -79,12 +75,12 @@ class VariationalAutoencoder:
     """
 
     Options = VaeOptions
+    _network: _Network
 
     def __init__(self, options: VaeOptions, patch_shape: tuple[int, int], seed: int = 0) -> None:
         self.options = options
         self.patch_shape = patch_shape
         self._seed = seed
-        self._fitted = False
         self._batch = CONV_SCORING_BATCH if options.net == "conv" else SCORING_BATCH
         with seeded(seed):
             self._network = _Network(options, patch_shape)
@@ -116,10 +112,6 @@ class VariationalAutoencoder:
         self._fitted = True
         return training
 
-    def evidence(self, patches: FloatArray) -> Evidence:
-        """Evidence for patches [N, frames, mels]."""
-        return evidence_by(self.module(), patches, self._batch)
-
     def module(self) -> nn.Module:
         """As `Detector.module`."""
         self._check_fitted()
@@ -132,18 +124,6 @@ class VariationalAutoencoder:
         with torch.inference_mode():
             parts = [self._network(to_tensor(patches[start : start + self._batch]))[0] for start in starts]
         return np.asarray(torch.cat(parts).numpy())
-
-    def state(self) -> dict[str, npt.NDArray[Any]]:
-        """The network's weights by name."""
-        self._check_fitted()
-        return {name: value.numpy().copy() for name, value in self._network.state_dict().items()}
-
-    def load_state(self, state: State) -> None:
-        """Take over a `state`; raises BundleError where it does not fit."""
-        check_state(state, {name: value.numpy() for name, value in self._network.state_dict().items()})
-        self._network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})
-        self._network.eval()
-        self._fitted = True
 
     def _learner(self) -> Callable[[Tensor, int], Mapping[str, float]]:
         """One step of training; the discriminator, where there is one, lives no longer than that."""
@@ -168,10 +148,6 @@ class VariationalAutoencoder:
             return {"loss": loss.item(), **losses}
 
         return learn
-
-    def _check_fitted(self) -> None:
-        if not self._fitted:
-            raise not_fitted(self)
 
 
 class _Network(nn.Module):

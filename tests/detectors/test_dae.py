@@ -125,7 +125,7 @@ def test_corruption_changes_training_only(corruption: dict[str, float]) -> None:
 
 def test_a_hidden_band_is_filled_in_by_one_that_learnt_with_masks() -> None:
     # The sources of `normal` show in many bands, so that a hidden band can be told from the others.
-    options = {"steps": 300, "layers": 2, "noise": 0.0, "mask_frames": 0.0, "mask_band_width": 2}
+    options = {"steps": 600, "layers": 2, "noise": 0.0, "mask_frames": 0.0, "mask_band_width": 2}
     plain, masked = make(**options, mask_bands=0.0), make(**options, mask_bands=0.9)
     patches = normal(10, seed=2)
     hidden = patches.copy()
