@@ -85,8 +85,14 @@ def start(*args: str | Path, stdout: int | IO[Any] = subprocess.PIPE, **options:
         stderr=subprocess.PIPE,
         env=environment() | options.pop("env", {}),
         start_new_session=True,
+        preexec_fn=_interruptible,
         **options,
     )
+
+
+def _interruptible() -> None:
+    """A test run in the background of a shell is deaf to Ctrl-C, and so would be what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(process: subprocess.Popen[bytes], timeout: float = 120) -> Finished:
