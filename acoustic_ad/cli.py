@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from acoustic_ad.cli_export import export
 from acoustic_ad.cli_manifest import manifest_app
 from acoustic_ad.cli_models import models_app
 from acoustic_ad.console import answer, answer_json, command, complain, progress_bar, run_program, say
+
+if TYPE_CHECKING:
+    from acoustic_ad.jobs.score_report import ScoreReport
 
 app = typer.Typer(
     name="acoustic-ad",
@@ -123,48 +126,46 @@ def score(
     Exit codes: 0 every clip accounted for, 1 the job failed, 2 usage, 3 some clips could not be scored (each is listed
     with its reason), 4 with --exit-on: a machine is in that state, 5 another job holds this database.
     """
-    from acoustic_ad.errors import UsageError
     from acoustic_ad.jobs.score import ScoreOptions
-    from acoustic_ad.jobs.score import as_json as document
     from acoustic_ad.jobs.score import score as score_all
-    from acoustic_ad.jobs.score_report import EXIT_ON, MODEL_CODES
-    from acoustic_ad.report.tables import failure_lines, fleet_table, other_model_line, score_summary
+
+    splits = tuple(split or ())
+    _check_words(exit_on, splits)
+    asked = (out, machine, splits, new_only, rescore, retry_failed, allow_empty, clip_timeout, settle, exit_on)
+    options = ScoreOptions(folder, models, db, workers, *asked)
+    with progress_bar() as bar:
+        report = score_all(options, lambda done, total: bar("scoring", done, total, ""))
+    _tell_score(report, as_json)
+    raise typer.Exit(report.exit_code)
+
+
+def _check_words(exit_on: str | None, splits: tuple[str, ...]) -> None:
+    from acoustic_ad.errors import UsageError
+    from acoustic_ad.jobs.score_report import EXIT_ON
     from acoustic_ad.sound.clip import SPLITS
 
     if exit_on is not None and exit_on not in EXIT_ON:
         raise UsageError(f"--exit-on {exit_on}: must be {' or '.join(EXIT_ON)}")
-    for name in split or ():
+    for name in splits:
         if name not in SPLITS:
             raise UsageError(f"--split {name}: must be one of {', '.join(SPLITS)}")
-    options = ScoreOptions(
-        folder,
-        models,
-        db,
-        workers,
-        out,
-        machine,
-        tuple(split or ()),
-        new_only,
-        rescore,
-        retry_failed,
-        allow_empty,
-        clip_timeout,
-        settle,
-        exit_on,
-    )
-    with progress_bar() as bar:
-        report = score_all(options, lambda done, total: bar("scoring", done, total, ""))
+
+
+def _tell_score(report: ScoreReport, as_json: bool) -> None:
+    from acoustic_ad.jobs.score_report import MODEL_CODES
+    from acoustic_ad.jobs.score_report import as_json as document
+    from acoustic_ad.report.tables import failure_lines, fleet_table, other_model_line, score_summary
+
     for line in failure_lines(report.failures, MODEL_CODES):
         complain(line)
     if as_json:
         answer_json(document(report))
-    else:
-        say(report.description)
-        answer(fleet_table(report.machines))
-        say(score_summary(report.counts, report.ignored))
-        if report.other_model:
-            say(other_model_line(report.other_model))
-    raise typer.Exit(report.exit_code)
+        return
+    say(report.description)
+    answer(fleet_table(report.machines))
+    say(score_summary(report.counts, report.ignored))
+    if report.other_model:
+        say(other_model_line(report.other_model))
 
 
 @app.command()

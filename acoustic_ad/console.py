@@ -88,6 +88,7 @@ def command(function: Command) -> Command:
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
+        """The command, with its manners."""
         # Libraries log what they then raise: said once is enough.
         logging.getLogger().addHandler(logging.NullHandler())
         try:

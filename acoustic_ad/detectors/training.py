@@ -172,6 +172,7 @@ class _Best:
         self.checks_without_gain = 0
 
     def check(self, step: int, held_out_loss: Callable[[], HeldOut]) -> HeldOut:
+        """Look at the held-out loss at `step`; keep the weights if it is the lowest so far."""
         self._network.eval()
         found = held_out_loss()
         self._network.train()

@@ -132,6 +132,7 @@ class VariationalAutoencoder(NetworkDetector):
         adversary = _Adversary(options, self.patch_shape) if options.adversarial else None
 
         def learn(x: Tensor, step: int) -> Mapping[str, float]:
+            """One step on patches x [n, frames, mels]; the losses by name."""
             beta = options.beta * min(1.0, step / options.warm_up_steps) if options.warm_up_steps else options.beta
             mean, log_variance = network.posterior(corrupted(x, options))
             restored = network.decode(mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean))

@@ -89,6 +89,7 @@ class _Decoded:
         self._energy = 0.0
 
     def blocks(self) -> Iterator[FloatArray]:
+        """Mono samples at the model's rate, counted as they pass."""
         for block in mono_blocks(
             self._path,
             sample_rate_hz=self._audio.sample_rate_hz,

@@ -130,6 +130,7 @@ def _sqlite_engine(path: Path, read_only: bool, create: bool) -> sa.Engine:
     uri = f"file:{quote(os.fsencode(path))}?mode={mode}"
 
     def connect() -> sqlite3.Connection:
+        """A connection of its own for whoever asks."""
         # isolation_level=None: BEGIN is ours to send, else a transaction would start at its first write only.
         connection = sqlite3.connect(
             uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False

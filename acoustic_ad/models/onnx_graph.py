@@ -102,6 +102,7 @@ class _JudgeModule(nn.Module):
             raise UsageError(f"a scorer on {', '.join(sorted(unknown))} cannot be exported")
 
     def forward(self, log_mel: Tensor) -> Tensor:
+        """Log-mel [frames, mels] in dB -> the judge's score."""
         if self._remove_level:
             log_mel = log_mel - log_mel.double().mean().float()
         frames = (log_mel - self.mean) / self.deviation

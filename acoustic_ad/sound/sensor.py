@@ -102,6 +102,7 @@ class _ChannelTally:
         self._run_swing: float | None = None
 
     def add(self, samples: Samples) -> None:
+        """Take in the next samples [n] of the channel."""
         if not self._started:
             self.first, self._started = float(samples[0]), True
         low, high = float(samples.min()), float(samples.max())
