@@ -44,7 +44,7 @@ def judge_candidates(piece: Piece) -> Result:
         fold = fold_of(sound.sessions, recipe.training.folds)
         planted = Planted(fitted.planted, fold[[one.clip for one in sound.planted]])
         for name, scorer in scorers(recipe, fitted).items():
-            scores = scorer.fit(fitted.evidence, fold, fitted.trust, planted)
+            scores = scorer.fit(fitted.evidence, fold, planted)
             labelled = auc(machine.labels, np.array([scorer.score(clip) for clip in test]))
             found = detection(scores.normal, scores.planted)
             rows.append({"machine": machine.name, "scorer": name, "found": found, "auc": labelled})

@@ -76,7 +76,7 @@ class Fleet:
     test_normal: int = 60
     test_anomaly: int = 66
     duration_s: float = 6.0
-    seed: int = 2026
+    seed: int = 2027
     types: tuple[str, ...] = MACHINE_TYPES
 
     @property

@@ -80,15 +80,6 @@ class FittedDetector:
     cross_fitted: bool = False
     optimism: float = 1.0  # error on held-out clips over error on learnt ones
 
-    @property
-    def trust(self) -> float:
-        """What the detector's residual is worth beside the spectrum, within 0..1.
-
-        A network that learnt its clips by heart has twice the error on other normal clips; how much of a residual is
-        then fault and how much ignorance, it cannot tell. Squared, as the distances that are weighed with it.
-        """
-        return 1.0 / max(self.optimism, 1.0) ** 2
-
 
 def checked_log_mels(recipe: Recipe, log_mels: Sequence[FloatArray]) -> list[FloatArray]:
     """The clips as float32 arrays; raises TrainingError that names the first clip that does not fit."""

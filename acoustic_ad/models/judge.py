@@ -44,7 +44,7 @@ class Judge:
         planted = None
         if detector.planted:
             planted = Planted(detector.planted, np.asarray(planted_into, np.int64))
-        return self.scorer.fit(detector.evidence, fold, detector.trust, planted)
+        return self.scorer.fit(detector.evidence, fold, planted)
 
     def reader(self) -> ClipReader:
         """For one clip: takes its log-mel block by block, gives the evidence that the scorer wants."""

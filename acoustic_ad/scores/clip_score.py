@@ -14,7 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from acoustic_ad.errors import BundleError, NotFittedError
-from acoustic_ad.scores.backends import BACKENDS, Backend, BackendName, CrossFit, cross_fit, with_a_fold_less
+from acoustic_ad.scores.backends import (
+    BACKENDS,
+    UNIT_QUANTILE,
+    Backend,
+    BackendName,
+    CrossFit,
+    cross_fit,
+    with_a_fold_less,
+)
 from acoustic_ad.scores.choice import choose, fused
 from acoustic_ad.scores.evidence import Array, ClipEvidence, Statistic, gwrp
 
@@ -23,6 +31,7 @@ State = Mapping[str, npt.NDArray[Any]]
 ScorerKind = Literal["mahalanobis", "gaussian_mixture", "nearest_neighbour", "paper", "auto"]
 Component = tuple[Statistic, BackendName]
 SMALLEST_SCORE: Final = 1e-9
+TIGHTNESS_POWER: Final = 4
 
 # What `auto` chooses from: every statistic as one cloud, and the other back-ends where several clouds are likely.
 CANDIDATES: Final[tuple[Component, ...]] = (
@@ -55,13 +64,8 @@ class ClipScorer(Protocol):
     def statistics(self) -> tuple[str, ...]:
         """What a clip's evidence must hold."""
 
-    def fit(
-        self, clips: Sequence[ClipEvidence], fold: IntArray, trust: float = 1.0, planted: Planted | None = None
-    ) -> FittedScores:
-        """Learn from the evidence of n normal clips; `fold` [n], two at least, keeps clips of one recording together.
-
-        `trust`, within 0..1, is what the detector's own evidence is worth beside what it was given.
-        """
+    def fit(self, clips: Sequence[ClipEvidence], fold: IntArray, planted: Planted | None = None) -> FittedScores:
+        """Learn from the evidence of n normal clips; `fold` [n], two at least, keeps those of a recording together."""
 
     def score(self, clip: ClipEvidence) -> float:
         """The clip's score; raises NotFittedError before `fit` or `load_state`."""
@@ -84,9 +88,7 @@ class Paper:
     def __init__(self, gwrp_r: float = 1.0) -> None:
         self.gwrp_r = gwrp_r
 
-    def fit(
-        self, clips: Sequence[ClipEvidence], fold: IntArray, trust: float = 1.0, planted: Planted | None = None
-    ) -> FittedScores:
+    def fit(self, clips: Sequence[ClipEvidence], fold: IntArray, planted: Planted | None = None) -> FittedScores:
         """The clips' scores: with nothing learnt, nothing flatters."""
         changed = planted.clips if planted else ()
         return FittedScores(np.array([self.score(clip) for clip in clips]), np.array([self.score(c) for c in changed]))
@@ -129,19 +131,16 @@ class StatisticalScorer:
         """The statistics, each with its back-end, that the score is made of."""
         return tuple(self._backends)
 
-    def fit(
-        self, clips: Sequence[ClipEvidence], fold: IntArray, trust: float = 1.0, planted: Planted | None = None
-    ) -> FittedScores:
-        """As `ClipScorer.fit`. Beside others, squared distances of the residual weigh `trust` to one."""
+    def fit(self, clips: Sequence[ClipEvidence], fold: IntArray, planted: Planted | None = None) -> FittedScores:
+        """As `ClipScorer.fit`. The statistics count as `_weights` says; those that `auto` chose, all the same."""
         fits = {component: _fit(component, clips, fold, planted) for component in self.components or _worthwhile(clips)}
         if self.components is None:
             if planted is None or not planted.clips:
                 raise NotFittedError("scorer `auto` chooses by planted faults, and nothing was planted")
             kept = choose({key: (found.distances, found.planted) for key, found in fits.items()})
             fits = {component: fits[component] for component in kept}
-            trust = 1.0  # planted faults have shown what the residual is worth
         self._backends = {component: found.backend for component, found in fits.items()}
-        self._weights = _weights(fits, trust)
+        self._weights = _weights(fits) if self.components else dict.fromkeys(fits, 1.0)
         weights = list(self._weights.values())
         distances, changed = (
             fused([getattr(f, part) for f in fits.values()], weights) for part in ("distances", "planted")
@@ -231,12 +230,19 @@ def _worthwhile(clips: Sequence[ClipEvidence]) -> list[Component]:
     return [(statistic, name) for statistic, name in CANDIDATES if clips[0].statistics[statistic].size]
 
 
-def _weights(fits: Mapping[Component, CrossFit], trust: float) -> dict[Component, float]:
-    """Weights of the squared distances, of mean 1; `trust` is for what the detector made itself."""
-    weights = {key: trust if key[0].startswith("residual") else 1.0 for key in fits}
+def _weights(fits: Mapping[Component, CrossFit]) -> dict[Component, float]:
+    """Weights of the squared distances, of mean 1: the fourth power of how tightly left-out clips lie.
+
+    Where recordings that were left out lie at all distances, what is normal for the statistic depends on the speed or
+    the weather of the day, and the next new speed will look like a fault by it. Tight is 1: the closest quarter of
+    clips as far as the closest three quarters; the farthest quarter may be an odd recording, and decides nothing.
+    """
+    weights = {}
+    for key, found in fits.items():
+        near, far = np.quantile(found.distances, (UNIT_QUANTILE, 1.0 - UNIT_QUANTILE)) + SMALLEST_SCORE
+        weights[key] = float(near / far) ** TIGHTNESS_POWER
     mean = float(np.mean(list(weights.values())))
-    # Worth nothing and yet all there is: nothing to be weighed against.
-    return {key: weight / mean if mean else 1.0 for key, weight in weights.items()}
+    return {key: weight / mean for key, weight in weights.items()}
 
 
 def _weight(array: npt.NDArray[Any] | None) -> float:
