@@ -12,7 +12,7 @@ import numpy as np
 from acoustic_ad.errors import BundleError, ClipError, ManifestError
 from acoustic_ad.jobs.clip_work import score_clip
 from acoustic_ad.jobs.score_report import Failure
-from acoustic_ad.jobs.tasks import FileStamp, Scored, ScoreTask
+from acoustic_ad.jobs.tasks import FileStamp, Off, Scored, ScoreTask
 from acoustic_ad.jobs.train import clip_deadline
 from acoustic_ad.jobs.workers import worker_pool
 from acoustic_ad.models.registry import Registry
@@ -103,6 +103,8 @@ def evaluate(
             clip = clip_of[task]
             if isinstance(result, Scored):
                 judged[clip.machine].append(Judged(clip, result))
+            elif isinstance(result, Off):
+                failures.append(Failure(clip.clip_id, clip.machine, "off", result.reason))
             else:
                 failures.append(Failure(clip.clip_id, clip.machine, result.code, result.reason))
             on_progress(done, len(tasks))

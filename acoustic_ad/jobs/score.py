@@ -17,7 +17,7 @@ from acoustic_ad.jobs.plan import Planned, Planner
 from acoustic_ad.jobs.schema import ClipRow, FileFact
 from acoustic_ad.jobs.score_report import MODEL_CODES, Failure, ScoreReport, as_json, machine_json
 from acoustic_ad.jobs.store import Store
-from acoustic_ad.jobs.tasks import Scored, ScoreTask, Unscored, score_clip
+from acoustic_ad.jobs.tasks import Off, Scored, ScoreTask, Unscored, score_clip
 from acoustic_ad.jobs.workers import LazyWorkers, deadline_s
 from acoustic_ad.report.rows import check_out_suffix, write_rows
 from acoustic_ad.sound.clip import one_line, printable_text
@@ -138,7 +138,7 @@ class _Job:
 
     def _results(
         self, clips: list[Clip], workers: LazyWorkers
-    ) -> Iterator[tuple[Planned, Scored | Unscored | ClipError]]:
+    ) -> Iterator[tuple[Planned, Scored | Off | Unscored | ClipError]]:
         """Each planned clip with what became of it, errors that need no worker included."""
         planned: dict[ScoreTask, Planned] = {}
         ready: list[tuple[Planned, ClipError]] = []
@@ -158,7 +158,7 @@ class _Job:
             ready.clear()
         yield from ready
 
-    def _take(self, planned: Planned, result: Scored | Unscored | ClipError) -> None:
+    def _take(self, planned: Planned, result: Scored | Off | Unscored | ClipError) -> None:
         if isinstance(result, Unscored) and result.growing and self._is_recent(planned):
             self.outcomes["deferred"] += 1
             return
@@ -183,7 +183,7 @@ class _Job:
             return False
         return abs(age) < self.options.settle_s
 
-    def _row(self, planned: Planned, result: Scored | Unscored | ClipError) -> ClipRow:
+    def _row(self, planned: Planned, result: Scored | Off | Unscored | ClipError) -> ClipRow:
         clip = planned.clip
         mtime = planned.fact.mtime_ns / 1e9 if planned.fact.mtime_ns else time.time()
         recorded_at, source = recording_time(clip, mtime)
@@ -207,6 +207,17 @@ class _Job:
                 duration_s=result.duration_s,
                 level_db=result.rms_db,
                 detail=result.note,
+            )
+        if isinstance(result, Off):
+            return ClipRow(
+                **row,
+                model=planned.model,
+                status="off",
+                score=None,
+                p_value=None,
+                duration_s=result.duration_s,
+                level_db=result.rms_db,
+                detail=result.reason,
             )
         error = ClipError(result.code, result.reason)
         model = planned.model if error.status == "sensor_fault" else None
