@@ -1,4 +1,6 @@
-"""What the store keeps: its tables, and the records that stand for their rows.
+"""What the store keeps of clips and machines: its tables, and the records that stand for their rows.
+
+Alarms, events and what operators did are in `alarm_schema`.
 
 Times are ISO 8601 text in UTC with six decimals ("2026-01-05T14:30:00.000000Z"): the same in SQLite and PostgreSQL,
 readable in any tool, and sorting as text is sorting by time. Lists and mappings are JSON text.
@@ -21,7 +23,7 @@ from acoustic_ad.sound.clip import printable_text
 Status = Literal["scored", "failed", "off", "sensor_fault"]
 STATUSES: Final = ("scored", "failed", "off", "sensor_fault")
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 
 # --- records ---------------------------------------------------------------------------------------------------------
@@ -204,21 +206,6 @@ machines = sa.Table(
     sa.Column("facts", sa.Text, nullable=False),
     sa.Column("updated_at", sa.Text, nullable=False),
 )
-
-alarms = sa.Table(
-    "alarms",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("machine", sa.Text, nullable=False),
-    sa.Column("level", sa.Text, nullable=False),
-    sa.Column("raised_at", sa.Text, nullable=False),
-    sa.Column("cleared_at", sa.Text),
-    sa.Column("acknowledged_at", sa.Text),
-    sa.Column("by", sa.Text),
-    sa.Column("comment", sa.Text),
-    sa.Column("shelved_until", sa.Text),
-)
-sa.Index("alarms_by_machine", alarms.c.machine, alarms.c.raised_at)
 
 
 # --- columns and records ---------------------------------------------------------------------------------------------
