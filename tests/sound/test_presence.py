@@ -25,7 +25,7 @@ def level_of(samples: np.ndarray) -> Array:
 
 @functools.cache
 def life(kind: str, snr_db: float) -> list[tuple[bool, float, str, Array]]:
-    """(running, microphone, split, level) of the clips of a machine that wears, with nights off and a dying microphone."""
+    """(running, microphone, split, level) of each clip: wear, nights off, a dying microphone."""
     fault = faults_of(kind)[0]
     clips = plan_run_to_failure(
         f"{kind}/id_00", days=15, clips_per_day=8, seed=5, fault=fault, onset_day=6.0, failure_day=10.0,
