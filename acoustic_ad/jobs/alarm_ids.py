@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -22,11 +22,12 @@ class Span(Protocol):
     def cleared_at(self) -> datetime | None: ...
 
 
-def pair_up(stored: Sequence[Span], episodes: Sequence[Span]) -> dict[int, int]:
+def pair_up(stored: Sequence[Span], episodes: Sequence[Span], gone: Collection[int] = ()) -> dict[int, int]:
     """Position of an episode -> position of the stored alarm that it is; episodes without one are new.
 
     First those with equal keys. Then those that overlap: of the same level first, then by how long they overlap, then
-    the earlier ones, so that the outcome depends on the times alone. Each is used once.
+    the earlier ones, so that the outcome depends on the times alone. Each is used once. Stored alarms at the positions
+    `gone` are those of episodes that were told no more: only the very same episode brings one back.
     """
     pairs: dict[int, int] = {}
     taken: set[int] = set()
@@ -43,6 +44,8 @@ def pair_up(stored: Sequence[Span], episodes: Sequence[Span]) -> dict[int, int]:
     candidates = []
     for new, episode in enumerate(episodes):
         for old, alarm in enumerate(stored):
+            if old in gone:
+                continue
             shared = _overlap_s(episode, alarm)
             if shared >= 0:
                 candidates.append((episode.level != alarm.level, -shared, episode.raised_at, alarm.raised_at, new, old))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from acoustic_ad.errors import BundleError, ClipError, ManifestError
 from acoustic_ad.jobs.clip_work import score_clip
+from acoustic_ad.jobs.feedback import confirmed
 from acoustic_ad.jobs.score_report import Failure
+from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.tasks import FileStamp, Off, Scored, ScoreTask
 from acoustic_ad.jobs.train import clip_deadline
 from acoustic_ad.jobs.workers import worker_pool
@@ -26,7 +30,9 @@ from acoustic_ad.scores.metrics import (
     separation,
 )
 from acoustic_ad.sound.clip import one_line
-from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest
+from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest, recording_time
+
+PLAIN: Final = ("plain", "flat")  # layouts that carry no labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ class Evaluation:
     seeds: list[int]
     failures: list[Failure] = field(default_factory=list)
     judged: list[Judged] = field(default_factory=list)
+    from_events: dict[str, int] = field(default_factory=dict)  # label -> clips that have it because people said so
 
     @property
     def evaluated(self) -> list[MachineResult]:
@@ -80,12 +87,15 @@ def evaluate(
     clip_timeout_s: float | None = None,
     limit_p: float = 0.05,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    store: Store | None = None,
 ) -> Evaluation:
     """Score the labelled clips of split `test` (all labelled ones where no split is given) and rate the scores.
 
+    Clips without a label get that of the alarm that they belong to in `store`, where people have judged it.
     Raises ManifestError where there is nothing labelled, BundleError where no machine has a usable model.
     """
-    clips = _labelled(read_manifest(data), data)
+    manifest, from_events = _with_events(read_manifest(data), store)
+    clips = _labelled(manifest, data)
     registry = Registry(models)
     judged: dict[str, list[Judged]] = {clip.machine: [] for clip in clips}
     failures: list[Failure] = []
@@ -120,7 +130,36 @@ def evaluate(
         sorted({info.recipe.seed for info in infos}),
         failures,
         [one for found in judged.values() for one in found],
+        from_events,
     )
+
+
+def _with_events(manifest: Manifest, store: Store | None) -> tuple[Manifest, dict[str, int]]:
+    """The manifest with labels by what people found out, and how many clips got which.
+
+    A label that the manifest gives stays. In plain folders none does, they only count as normal.
+    """
+    spans = [] if store is None else confirmed(store)
+    unlabelled = ("", "unknown", "normal") if manifest.layout in PLAIN else ("", "unknown")
+    counts: Counter[str] = Counter()
+    clips = []
+    for clip in manifest.clips:
+        label = None
+        if clip.label in unlabelled and not clip.problem and spans:
+            at = _recorded_at(clip)
+            # Where two people differ, it was a fault.
+            label = min((span.label for span in spans if span.holds(clip.machine, at)), default=None)
+        counts.update([label] if label else [])
+        clips.append(replace(clip, label=label) if label else clip)
+    return replace(manifest, clips=tuple(clips)), dict(counts)
+
+
+def _recorded_at(clip: Clip) -> datetime:
+    try:
+        mtime = clip.path.stat().st_mtime
+    except OSError:  # gone this moment: its scoring tells
+        mtime = 0.0
+    return recording_time(clip, mtime)[0]
 
 
 def _refuse_without_models(clips: list[Clip], failures: list[Failure]) -> None:
@@ -130,10 +169,11 @@ def _refuse_without_models(clips: list[Clip], failures: list[Failure]) -> None:
 
 
 def _labelled(manifest: Manifest, data: Path) -> list[Clip]:
-    if manifest.layout in ("plain", "flat") and all(clip.label != "anomaly" for clip in manifest.clips):
+    if manifest.layout in PLAIN and all(clip.label != "anomaly" for clip in manifest.clips):
         raise ManifestError(
             f"{one_line(str(data))}: plain folders carry no labels, all their clips count as normal; `evaluate` needs "
-            "labels normal and anomaly: write a manifest with `acoustic-ad manifest build` and correct its label column"
+            "labels normal and anomaly: write a manifest with `acoustic-ad manifest build` and correct its label column "
+            "(or pass --db, where events tell of confirmed faults)"
         )
     labelled = [clip for clip in manifest.clips if clip.label in ("normal", "anomaly")]
     if any(clip.split for clip in manifest.clips):
@@ -198,6 +238,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         "mean": means(evaluation, arithmetic_mean),
         "hmean": means(evaluation, harmonic_mean),
         "failures": [failure.as_json for failure in evaluation.failures],
+        "from_events": evaluation.from_events,
     }
 
 
