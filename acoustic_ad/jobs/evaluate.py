@@ -172,8 +172,8 @@ def _labelled(manifest: Manifest, data: Path) -> list[Clip]:
     if manifest.layout in PLAIN and all(clip.label != "anomaly" for clip in manifest.clips):
         raise ManifestError(
             f"{one_line(str(data))}: plain folders carry no labels, all their clips count as normal; `evaluate` needs "
-            "labels normal and anomaly: write a manifest with `acoustic-ad manifest build` and correct its label column "
-            "(or pass --db, where events tell of confirmed faults)"
+            "labels normal and anomaly: write a manifest with `acoustic-ad manifest build` and correct its label "
+            "column (or pass --db, where events tell of confirmed faults)"
         )
     labelled = [clip for clip in manifest.clips if clip.label in ("normal", "anomaly")]
     if any(clip.split for clip in manifest.clips):
