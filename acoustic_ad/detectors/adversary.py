@@ -12,15 +12,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-from acoustic_ad.detectors.conv import ConvTrunk, Norm, Size
+from acoustic_ad.detectors.conv import ConvTrunk, Norm, Over, Size
 
 
 class Discriminator(nn.Module):
     """Patches [n, frames, mels] -> features [n, F] and the logit [n] of being sound rather than a reconstruction."""
 
-    def __init__(self, patch_shape: Size, width: int, stages: int, norm: Norm, spectral: bool) -> None:
+    def __init__(
+        self, patch_shape: Size, width: int, stages: int, norm: Norm, spectral: bool, over: Over = "both"
+    ) -> None:
         super().__init__()
-        self.features = ConvTrunk(patch_shape, width, stages, norm)
+        self.features = ConvTrunk(patch_shape, width, stages, norm, over)
         self.head = nn.Linear(self.features.features, 1)
         if spectral:
             for module in list(self.modules()):

@@ -44,6 +44,7 @@ from acoustic_ad.detectors.training import (
 
 D_STAGES = 3
 HELD_OUT_PATCHES = 1000  # more would take longer to check than to learn
+ACCURACY_MEMORY = 0.1  # of the running accuracy: about ten batches
 BETAS = (0.5, 0.999)  # of Adam; DCGAN found that the usual momentum of 0.9 makes GANs oscillate
 
 
@@ -68,14 +69,23 @@ class GanomalyOptions(TrainingOptions, CorruptionOptions):
     # Of the stable form alone; the paper's has none of it.
     d_learning_rate: float = Field(2e-4, gt=0)
     spectral_norm: bool = True
-    gradient_penalty: float = Field(1.0, ge=0)  # weight of R1; 0 saves a quarter of the time
+    gradient_penalty: float = Field(1.0, ge=0)  # weight of R1, taken over a quarter of each batch
+    d_rests_above: float = Field(0.8, ge=0.5, le=1)  # running accuracy beyond which the discriminator waits
     w_moments: float = Field(1.0, ge=0)  # mean and spread of features over a batch, as in AEGAN-AD
     ema: float = Field(0.99, ge=0, lt=1)  # of the generator's weights, step by step; 0 scores the last weights
     speckle: bool = True  # the discriminator sees reconstructions with another patch's speckle put back on
 
     @model_validator(mode="after")
     def _paper_form_is_the_papers(self) -> GanomalyOptions:
-        stable = {"d_learning_rate", "spectral_norm", "gradient_penalty", "w_moments", "ema", "speckle"}
+        stable = {
+            "d_learning_rate",
+            "spectral_norm",
+            "gradient_penalty",
+            "d_rests_above",
+            "w_moments",
+            "ema",
+            "speckle",
+        }
         stable |= {"noise", "mask_frames", "mask_bands"}
         given = sorted(stable & self.model_fields_set)
         if self.form == "paper" and given:
@@ -198,7 +208,9 @@ class _Game:
             D_STAGES,
             norm="layer" if stable else "batch",
             spectral=stable and options.spectral_norm,
+            over=options.over,
         )
+        self._running_accuracy = 0.5
         self._g_optimiser = torch.optim.Adam(self._generator.parameters(), lr=options.learning_rate, betas=BETAS)
         self._d_optimiser = torch.optim.Adam(self._discriminator.parameters(), lr=options.learning_rate, betas=BETAS)
         self._average = stable and options.ema > 0
@@ -232,14 +244,20 @@ class _Game:
         self._generator.load_state_dict(self.scored.state_dict())
 
     def _learn_discriminator(self, x: Tensor, fake: Tensor, step: int) -> dict[str, float]:
+        """Let the discriminator judge; let it learn too, unless it is so far ahead that it would have won."""
         options = self._options
-        sound_logit, fake_logit = self._discriminator(x)[1], self._discriminator(fake)[1]
-        loss = plain = discriminator_loss(sound_logit, fake_logit)
-        if self._stable and options.gradient_penalty:
-            loss = plain + 0.5 * options.gradient_penalty * gradient_penalty(self._discriminator, x)
-        rate = options.d_learning_rate if self._stable else options.learning_rate
-        descend(self._d_optimiser, loss, rate * self._pace(step))
-        return {"discriminator": plain.item(), "discriminator_accuracy": accuracy(sound_logit, fake_logit)}
+        rests = self._stable and self._running_accuracy > options.d_rests_above
+        with torch.set_grad_enabled(not rests):
+            sound_logit, fake_logit = self._discriminator(x)[1], self._discriminator(fake)[1]
+            loss = plain = discriminator_loss(sound_logit, fake_logit)
+        found = accuracy(sound_logit, fake_logit)
+        self._running_accuracy += ACCURACY_MEMORY * (found - self._running_accuracy)
+        if not rests:
+            if self._stable and options.gradient_penalty:
+                loss = plain + 0.5 * options.gradient_penalty * gradient_penalty(self._discriminator, x[::4])
+            rate = options.d_learning_rate if self._stable else options.learning_rate
+            descend(self._d_optimiser, loss, rate * self._pace(step))
+        return {"discriminator": plain.item(), "discriminator_accuracy": found, "discriminator_rests": float(rests)}
 
     def _pace(self, step: int) -> float:
         """Share of the learning rate: the paper keeps it as it is."""

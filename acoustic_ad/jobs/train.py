@@ -18,7 +18,7 @@ from acoustic_ad.jobs.train_work import MachineClips, MachineTask, Trained, trai
 from acoustic_ad.jobs.workers import Future, ProgressPipe, Workers, deadline_s, outcome, progress_pipe, worker_pool
 from acoustic_ad.models.fitting import FEWEST_CLIPS
 from acoustic_ad.recipe import Recipe
-from acoustic_ad.sound.clip import printable_text
+from acoustic_ad.sound.clip import printable_text, time_in_name
 from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest
 from acoustic_ad.sound.manifest_check import REFUSED_BY_TRAIN, Finding, check_manifest
 
@@ -117,7 +117,14 @@ def training_clips(manifest: Manifest) -> dict[str, list[Clip]]:
     machines: dict[str, list[Clip]] = {}
     for clip in usable:
         machines.setdefault(clip.machine, []).append(clip)
-    return dict(sorted(machines.items()))
+    return {machine: _by_time(clips) for machine, clips in sorted(machines.items())}
+
+
+def _by_time(clips: list[Clip]) -> list[Clip]:
+    """In the order of recording where manifest or names tell it of all clips, else as they came."""
+    times = {clip.clip_id: clip.recorded_at or time_in_name(clip.path.name) for clip in clips}
+    known = {clip_id: time for clip_id, time in times.items() if time is not None}
+    return clips if len(known) < len(times) else sorted(clips, key=lambda clip: known[clip.clip_id])
 
 
 def _refuse_findings(manifest: Manifest, options: TrainOptions, listen: Listener) -> None:

@@ -196,15 +196,19 @@ def _calibration(info: BundleInfo, state: Arrays) -> Calibration:
     scores = state.get("calibration.scores")
     if scores is None or scores.dtype != np.float64 or scores.ndim != 1 or (np.diff(scores) < 0).any():
         raise BundleError("calibration.scores must be ascending F64 numbers")
+    if len(scores) not in (0, info.calibration.n):  # none at all is refused below
+        raise BundleError(f"{len(scores)} calibration scores; {JSON_NAME} says {info.calibration.n}")
     calibration = Calibration(
         scores,
         info.calibration.sessions,
         datetime.fromisoformat(info.calibration.made_at),
         state.get("calibration.condition"),
         info.calibration.conditions,
+        state.get("calibration.order"),
+        state.get("calibration.session"),
     )
-    if (len(scores), calibration.smallest_p) != (info.calibration.n, info.calibration.smallest_p):
-        raise BundleError(f"{len(scores)} calibration scores; {JSON_NAME} says {info.calibration.n}")
+    if calibration.smallest_p != info.calibration.smallest_p:
+        raise BundleError(f"{len(scores)} calibration scores cannot give the smallest p-value of {JSON_NAME}")
     return calibration
 
 

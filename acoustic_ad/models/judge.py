@@ -43,7 +43,7 @@ class Judge:
         self._fitted = detector
         planted = None
         if detector.planted:
-            planted = Planted(detector.planted, fold[np.asarray(planted_into, np.int64)])
+            planted = Planted(detector.planted, np.asarray(planted_into, np.int64))
         return self.scorer.fit(detector.evidence, fold, detector.trust, planted)
 
     def reader(self) -> ClipReader:

@@ -103,8 +103,9 @@ class MachineModel:
         normal = self._combined([scores[number].normal for number in kept])
         changed = self._combined([scores[number].planted for number in kept])
         self.conditions = sound.conditions
-        groups = len(set(sound.sessions))
-        self.calibration = Calibration.of(normal, groups, sound.condition, sound.conditions.names)
+        names = list(dict.fromkeys(sound.sessions))
+        session = np.array([names.index(name) for name in sound.sessions], np.int64)
+        self.calibration = Calibration.of(normal, len(names), sound.condition, sound.conditions.names, session)
         self.detection = detection_curves(sound.planted, changed, self.calibration.limit(NORMAL_LIMIT_P))
         self._normal = self._describe_normal(detectors[kept[0]], sound.log_mels)
         return self
@@ -204,12 +205,10 @@ class MachineModel:
         if not self.judges or self.calibration is None:
             raise NotFittedError("the model has learnt nothing yet: there is nothing to keep")
         parts: dict[str, Mapping[str, npt.NDArray[Any]]] = {
-            "calibration": {"scores": self.calibration.scores},
+            "calibration": self.calibration.state(),
             "normal": self._normal,
             "conditions": self.conditions.state(),
         }
-        if self.calibration.condition is not None:
-            parts["calibration"] = {"scores": self.calibration.scores, "condition": self.calibration.condition}
         if self.combination is None:
             parts[""] = self.judges[0].state()
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, ClassVar, Final, Literal, Protocol, Self
 
 import numpy as np
@@ -28,6 +29,7 @@ CLIPS_A_COMPONENT: Final = 20  # of a mixture, at least
 MOST_COMPONENTS: Final = 4
 NEIGHBOURS: Final = 2
 SMALLEST_RADIUS: Final = 1e-3
+SMALLEST_DISTANCE: Final = 1e-9
 
 
 class Backend(Protocol):
@@ -60,6 +62,9 @@ class CrossFit:
     backend: Backend
     distances: Array  # [n]
     planted: Array  # [k], of further vectors that belong to folds, such as clips with planted faults
+    shrinkage: float
+    fewest: int  # clips that the least taught of the folds' back-ends learnt from
+    unit: float  # the distance that all distances are divided by
 
 
 def cross_fit(
@@ -89,7 +94,25 @@ def cross_fit(
         if planted is not None and planted_fold is not None:
             others[planted_fold == number] = rest.distances(planted[planted_fold == number])
     unit = max(float(np.quantile(distances, UNIT_QUANTILE)), 1e-9)
-    return CrossFit(kind.fit(vectors, shrinkage, fewest).in_unit(unit), distances / unit, others / unit)
+    final = kind.fit(vectors, shrinkage, fewest).in_unit(unit)
+    return CrossFit(final, distances / unit, others / unit, shrinkage, fewest, unit)
+
+
+def with_a_fold_less(name: BackendName, vectors: Array, fold: IntArray, found: CrossFit) -> Array:
+    """Distances [n] of the vectors [n, p] of a cross-fit by back-ends that had a further fold less to learn from.
+
+    The geometric mean over the folds that can be missing beside the vector's own; NaN where there are but two folds.
+    """
+    kind, numbers = BACKENDS[name], np.unique(fold)
+    if len(numbers) < 3:
+        return np.full(len(vectors), np.nan)
+    logs = np.zeros(len(vectors))
+    for one, other in combinations(numbers.tolist(), 2):
+        fewer = kind.fit(vectors[(fold != one) & (fold != other)], found.shrinkage, found.fewest)
+        for number in (one, other):
+            own = fold == number
+            logs[own] += np.log(np.maximum(fewer.distances(vectors[own]), SMALLEST_DISTANCE))
+    return np.asarray(np.exp(logs / (len(numbers) - 1)) / found.unit)
 
 
 @dataclass(frozen=True, slots=True)

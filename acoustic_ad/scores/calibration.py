@@ -27,6 +27,8 @@ class Calibration:
     made_at: datetime
     condition: IntArray | None = None  # [n], the number of each clip's operating condition, where there are any
     conditions: tuple[str, ...] = ()  # their names
+    order: IntArray | None = None  # [n], the place of each clip in the order of recording; None in older bundles
+    session: IntArray | None = None  # [n], the number of each clip's recording; None where nobody knows
 
     @classmethod
     def of(
@@ -35,14 +37,16 @@ class Calibration:
         sessions: int,
         condition: IntArray | None = None,
         conditions: tuple[str, ...] = (),
+        session: IntArray | None = None,
     ) -> Calibration:
-        """A calibration made now."""
+        """A calibration made now, of clips in the order of their recording."""
         found = np.asarray(scores, np.float64)
         if found.ndim != 1:
             raise BundleError(f"a calibration needs at least one score, in one row; it was given {found.shape}")
         order = np.argsort(found, kind="stable")
         now = datetime.now(UTC).replace(microsecond=0)
-        return cls(found[order], sessions, now, None if condition is None else condition[order], conditions)
+        condition, session = (None if numbers is None else numbers[order] for numbers in (condition, session))
+        return cls(found[order], sessions, now, condition, conditions, order.astype(np.int64), session)
 
     def __post_init__(self) -> None:
         if self.scores.ndim != 1 or len(self.scores) == 0 or not np.isfinite(self.scores).all():
@@ -53,6 +57,15 @@ class Calibration:
             fits = self.condition.shape == self.scores.shape and self.condition.dtype.kind == "i"
             if not fits or self.condition.min() < 0 or self.condition.max() >= len(self.conditions):
                 raise BundleError("the calibration's conditions do not fit its scores")
+        if self.order is not None and not np.array_equal(np.sort(self.order), np.arange(len(self.scores))):
+            raise BundleError("the calibration's order of recording does not fit its scores")
+        if self.session is not None and (self.session.shape != self.scores.shape or self.session.dtype.kind != "i"):
+            raise BundleError("the calibration's sessions do not fit its scores")
+
+    def state(self) -> dict[str, IntArray | Array]:
+        """Its arrays, by name."""
+        arrays = {"scores": self.scores, "condition": self.condition, "order": self.order, "session": self.session}
+        return {name: array for name, array in arrays.items() if array is not None}
 
     def p_value(self, score: float, weights: Array | None = None) -> float:
         """Conformal p-value (1 + #{calibration >= score}) / (n + 1), within 1/(n+1)..1.

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from acoustic_ad.errors import BundleError, NotFittedError
-from acoustic_ad.scores.backends import BACKENDS, Backend, BackendName, CrossFit, cross_fit
+from acoustic_ad.scores.backends import BACKENDS, Backend, BackendName, CrossFit, cross_fit, with_a_fold_less
 from acoustic_ad.scores.choice import choose, fused
 from acoustic_ad.scores.evidence import Array, ClipEvidence, Statistic, gwrp
 
@@ -22,6 +22,7 @@ IntArray = npt.NDArray[np.int64]
 State = Mapping[str, npt.NDArray[Any]]
 ScorerKind = Literal["mahalanobis", "gaussian_mixture", "nearest_neighbour", "paper", "auto"]
 Component = tuple[Statistic, BackendName]
+SMALLEST_SCORE: Final = 1e-9
 
 # What `auto` chooses from: every statistic as one cloud, and the other back-ends where several clouds are likely.
 CANDIDATES: Final[tuple[Component, ...]] = (
@@ -36,12 +37,12 @@ class Planted:
     """Evidence of held-out normal clips into which a fault was planted."""
 
     clips: Sequence[ClipEvidence]
-    fold: IntArray  # [k], of the clip that it was planted into
+    into: IntArray  # [k], the number of the clip that it was planted into
 
 
 @dataclass(frozen=True, slots=True)
 class FittedScores:
-    """Scores of the clips that a scorer was fitted on, each by what the clips of the other folds taught."""
+    """Scores of the clips that a scorer was fitted on, as if it had not seen the clip but all the others."""
 
     normal: Array  # [n]
     planted: Array  # [k]; empty where nothing was planted
@@ -142,10 +143,12 @@ class StatisticalScorer:
         self._backends = {component: found.backend for component, found in fits.items()}
         self._weights = _weights(fits, trust)
         weights = list(self._weights.values())
-        return FittedScores(
-            fused([found.distances for found in fits.values()], weights),
-            fused([found.planted for found in fits.values()], weights),
+        distances, changed = (
+            fused([getattr(f, part) for f in fits.values()], weights) for part in ("distances", "planted")
         )
+        gain = _gain_by_a_fold(fits, clips, fold, distances, weights)
+        of_planted = np.ones(0) if planted is None else gain[planted.into]
+        return FittedScores(distances * gain, changed * of_planted)
 
     def score(self, clip: ClipEvidence) -> float:
         """The distance: a normal clip that was not among those it was fitted on is at 1 or a little more."""
@@ -194,7 +197,33 @@ def _fit(component: Component, clips: Sequence[ClipEvidence], fold: IntArray, pl
     if planted is None or not planted.clips:
         return cross_fit(name, vectors, fold)
     changed = np.stack([clip.statistics[statistic] for clip in planted.clips])
-    return cross_fit(name, vectors, fold, changed, planted.fold)
+    return cross_fit(name, vectors, fold, changed, fold[planted.into])
+
+
+def _gain_by_a_fold(
+    fits: Mapping[Component, CrossFit],
+    clips: Sequence[ClipEvidence],
+    fold: IntArray,
+    scores: Array,
+    weights: list[float],
+) -> Array:
+    """What the score [n] of a left-out clip would be multiplied by, had one fold more been learnt from: at most 1.
+
+    Where recordings are few, each that is left out leaves a gap, and left-out clips seem more unusual than new ones
+    will to the final scorer. How much so, the next gap tells: what a clip scores without its own fold, against what it
+    scores without another one beside. One of n - 1 folds added matters less than one of n - 2, hence the exponent.
+    """
+    fewer = fused(
+        [
+            with_a_fold_less(name, np.stack([clip.statistics[statistic] for clip in clips]), fold, found)
+            for (statistic, name), found in fits.items()
+        ],
+        weights,
+    )
+    folds = len(np.unique(fold))
+    if folds < 3:
+        return np.ones(len(scores))
+    return np.asarray(np.minimum(scores / np.maximum(fewer, SMALLEST_SCORE), 1.0) ** ((folds - 2) / folds))
 
 
 def _worthwhile(clips: Sequence[ClipEvidence]) -> list[Component]:

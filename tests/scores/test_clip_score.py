@@ -37,7 +37,7 @@ def scorer_of(*statistics: Any, kind: Any = "mahalanobis") -> StatisticalScorer:
 
 def planted(seed: int, **by: float | Array) -> Planted:
     """Sixty clips with a fault, one in each normal clip."""
-    return Planted([moved(clip, **by) for clip in evidence(vectors(60, seed), seed)], FOLD)
+    return Planted([moved(clip, **by) for clip in evidence(vectors(60, seed), seed)], np.arange(60))
 
 
 def test_paper_pools_the_patch_scores_and_keeps_nothing() -> None:
@@ -159,7 +159,7 @@ def test_one_fold_is_refused_rather_than_judged_by_itself() -> None:
 @every_kind
 def test_what_is_planted_is_judged_as_its_clip_is(kind: str) -> None:
     learnt, scorer = evidence(vectors(60, 0)), scorer_of("residual", "spectrum", kind=kind)
-    found = scorer.fit(learnt, FOLD, 1.0, Planted(learnt[::-1], FOLD[::-1].copy()))
+    found = scorer.fit(learnt, FOLD, 1.0, Planted(learnt[::-1], np.arange(60)[::-1].copy()))
     np.testing.assert_allclose(found.planted, found.normal[::-1], rtol=1e-9)
     assert scorer.fit(learnt, FOLD).planted.shape == (0,)
     np.testing.assert_array_equal(scorer.fit(learnt, FOLD).normal, found.normal)
@@ -234,6 +234,6 @@ def test_auto_passes_over_statistics_of_no_width() -> None:
         return [dataclasses.replace(clip, statistics={**clip.statistics, "latent": np.zeros(0)}) for clip in clips]
 
     scorer = scorer_of(kind="auto")
-    faulty = Planted(without_code(list(planted(7, residual=2.0).clips)), FOLD)
+    faulty = Planted(without_code(list(planted(7, residual=2.0).clips)), np.arange(60))
     scorer.fit(without_code(evidence(vectors(60, 0))), FOLD, 1.0, faulty)
     assert scorer.chosen and all(statistic != "latent" for statistic, _ in scorer.chosen)
