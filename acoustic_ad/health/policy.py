@@ -48,12 +48,14 @@ class Policy:
 
     alarm_per_machine_year: float = 1.0  # false ALARMs on a healthy machine
     warning_per_machine_year: float = 12.0  # false WARNINGs on a healthy machine, those that become an ALARM included
-    fast_weight: float = 0.3  # of the newest clip in the fast EWMA
+    fast_reference: float = 1.5  # the fast CUSUM gathers what a clip's z has above this
+    cusum_reference: float = 0.5  # and the CUSUM for lasting changes what it has above this
     slow_weight: float = 0.01  # of the newest clip in the slow EWMA
-    cusum_reference: float = 0.5  # the CUSUM gathers what a clip's z has above this
     persistence_clips: int = 3  # that many ...
     persistence_among: int = 5  # ... of so many clips
-    z_cap: float = 5.0  # more than this no single clip counts, so that one slammed door is no alarm
+    z_cap: float = 4.0  # more than this no single clip counts in a CUSUM or an EWMA
+    raise_clips: int = 2  # nothing is raised unless so many of the latest `persistence_among` clips ...
+    raise_z: float = 1.0  # ... are at least this unusual themselves: one slammed door is no alarm
     clear_clips: int = 12  # clips in a row below the clear level before an episode ends
     warning_clear_index: float = 35.0
     alarm_clear_index: float = 50.0
@@ -63,21 +65,72 @@ class Policy:
     gap_factor: float = 2.0  # times the machine's usual gap without a clip: no data
     gap_floor_hours: float = 24.0  # never called silent before: jobs may run once a day
     trend_days: float = 14.0  # how far back the trend looks
+    must_find_z: float = 3.0  # limits that would not find a lasting change of this size ...
+    must_find_days: float = 7.0  # ... within so many days promise nothing: the budget counts as unattainable
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not (math.isfinite(value) and value > 0):
-                raise UsageError(f"health policy: {field.name}: {value!r} is not a positive number")
+        problems = self._problems()
+        if problems:
+            raise UsageError("health policy:\n" + "\n".join(f"  {line}" for line in problems))
 
     @classmethod
     def of(cls, table: Mapping[str, Any]) -> Policy:
         """The policy in a TOML or JSON table; raises UsageError that names every wrong key."""
-        known = {field.name: field for field in fields(cls)}
+        known = [field.name for field in fields(cls)]
         problems = [f"{key}: unknown key; one of {', '.join(known)}" for key in table if key not in known]
+        right = {key: value for key, value in table.items() if key in known}
+        for key, value in table.items():
+            whole = key in _COUNTS
+            number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+            if key in right and not number:
+                problems.append(f"{key}: {value!r} is not a {'whole ' if whole else ''}number")
+                del right[key]
+        try:
+            policy = cls(**right)
+        except UsageError as error:
+            problems += [line.strip() for line in str(error).splitlines()[1:]]
         if problems:
             raise UsageError("health policy:\n" + "\n".join(f"  {line}" for line in problems))
-        return cls(**table)
+        return policy
+
+    def _problems(self) -> list[str]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        found = [
+            f"{name}: {value!r} is not a positive number" for name, value in values.items() if not _positive(value)
+        ]
+        if found:
+            return found
+        orders = (
+            ("alarm_per_machine_year", "warning_per_machine_year", self.warning_per_machine_year),
+            ("warning_per_machine_year", "a thousand", 1_000.0),
+            ("slow_weight", "1", 1.0),
+            ("persistence_clips", "persistence_among", self.persistence_among),
+            ("raise_clips", "persistence_among", self.persistence_among),
+            ("persistence_among", "12", 12),
+            ("warning_clear_index", "50, the warning limit", WARNING_INDEX),
+            ("alarm_clear_index", "80, the alarm limit", ALARM_INDEX),
+            ("cusum_reference", "fast_reference", self.fast_reference),
+            ("fast_reference", "z_cap", self.z_cap),
+            ("learning_clips", "1,000", 1_000),
+        )
+        found = [f"{name}: {values[name]:g} is above {what}" for name, what, most in orders if values[name] > most]
+        if self.relearn_clips < 20:
+            found.append(f"relearn_clips: {self.relearn_clips} clips are too few for a baseline; at least 20")
+        return found
+
+
+_COUNTS: Final = (
+    "persistence_clips",
+    "persistence_among",
+    "raise_clips",
+    "clear_clips",
+    "learning_clips",
+    "relearn_clips",
+)
+
+
+def _positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0
 
 
 def clip_index(score: float, typical: float, limit: float) -> float:

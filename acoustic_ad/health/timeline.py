@@ -2,100 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
+from datetime import datetime, timedelta
+from typing import Final
+
+import numpy as np
 
 from acoustic_ad.health.baseline import Baseline
-from acoustic_ad.health.limits import Facts, Limits, limits
+from acoustic_ad.health.excursions import Excursion, Level
+from acoustic_ad.health.feedback import found_by_people
+from acoustic_ad.health.gaps import longest_usual_gap
+from acoustic_ad.health.hearing import DAY_S, Hearing, Scored, Stretch, hear
 from acoustic_ad.health.policy import NE107, Policy, State
+from acoustic_ad.health.records import ClipPoint, Episode, Event, EventKind, MachineHealth, StateChange
+from acoustic_ad.health.trend import Trend, trend_of
 
-Level = Literal["warning", "alarm"]
-EventKind = Literal["maintenance", "false-alarm", "confirmed-fault"]
+__all__ = [
+    "ClipPoint",
+    "Episode",
+    "Event",
+    "EventKind",
+    "Level",
+    "MachineHealth",
+    "StateChange",
+    "Trend",
+    "machine_health",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class ClipPoint:
-    """A clip on a machine's timeline."""
-
-    recorded_at: datetime  # with a zone
-    status: str  # scored, off, sensor_fault; failed clips say nothing of the machine and are left out
-    z: float | None  # Baseline.z of its score; None unless scored
-    key: str = ""  # the clip's content, e.g. its sha256; with the time it tells duplicates and orders clips
-    model: str = ""  # digest, a key of `baselines`
-    level_db: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What people did to a machine, or found out about it."""
-
-    at: datetime
-    kind: EventKind
-    note: str = ""
-    by: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class StateChange:
-    """A machine entered a state."""
-
-    at: datetime
-    state: State
-    previous: State
-    rule: str  # in words: "slow EWMA above its alarm limit"
-
-
-@dataclass(frozen=True, slots=True)
-class Episode:
-    """One excursion out of the normal range: what becomes one alarm in the operators' list."""
-
-    level: Level
-    raised_at: datetime
-    cleared_at: datetime | None  # None: it is still there
-    rule: str
-    peak_index: float
-    worst: tuple[str, ...]  # keys of up to three clips to listen to, the most unusual first
-    label: Literal["false-alarm", "confirmed-fault"] | None = None  # what people found
-    cleared_by: str = ""  # in words: "index below 35 for 12 clips", "became an alarm", "maintenance"
-
-    @property
-    def key(self) -> str:
-        """Stable id of the episode among those of its machine: "alarm 2026-01-05T14:30:00+00:00"."""
-        return f"{self.level} {self.raised_at.isoformat()}"
-
-
-@dataclass(frozen=True, slots=True)
-class Trend:
-    """The slope of the index; significant only where its interval, which allows for autocorrelation, excludes 0."""
-
-    per_day: float  # index points
-    low: float  # interval of the slope
-    high: float
-    significant: bool
-    days_to_alarm: float | None  # at this slope; None unless it is significant and upward
-    days: float  # of clips that it stands on
-
-
-@dataclass(frozen=True, slots=True)
-class MachineHealth:
-    """How a machine is."""
-
-    state: State
-    since: datetime | None
-    previous: State
-    rule: str
-    ne107: str
-    heard: State  # what the scored clips alone say: learning, normal, warning or alarm; no_data without any
-    index: float | None  # 0..100, 50 the warning limit, 80 the alarm limit; None where there is no scored clip
-    trend: Trend | None
-    clips: int  # scored clips
-    last_clip_at: datetime | None  # of any readable clip
-    episodes: tuple[Episode, ...]  # in the order in which they were raised
-    changes: tuple[StateChange, ...]
-    limits: Limits | None  # None without a baseline
-    statement: str  # what the limits promise, what was refused; for people
+_RULES: Final[dict[State, str]] = {
+    "off": "the newest clip is of a machine that is off",
+    "sensor_fault": "the newest clip shows a broken sensor",
+}
 
 
 def machine_health(
@@ -105,25 +43,235 @@ def machine_health(
     events: Iterable[Event] = (),
     as_of: datetime | None = None,
 ) -> MachineHealth:
-    """The health after all clips and events up to `as_of`; the order of their arrival does not matter."""
-    known = {(clip.recorded_at, clip.key): clip for clip in clips if as_of is None or clip.recorded_at <= as_of}
-    ordered = [known[key] for key in sorted(known)]
+    """The health after all clips and events up to `as_of`, whatever the order of their arrival.
+
+    `baselines` are by the models' digests; clips of a model without one are held against the limits of the poorest
+    baseline there is. Clips that are off or of a broken sensor do not move the statistic. Silence is no_data only
+    where `as_of` says what time it is. Takes about a second for 100,000 clips.
+    """
+    ordered = _in_order(clips, as_of)
+    past = sorted((event for event in events if as_of is None or event.at <= as_of), key=_event_order)
     scored = [clip for clip in ordered if clip.status == "scored" and clip.z is not None]
-    heard: State = "no_data"
-    since, index, found = None, None, None
+    maintenance = [event.at for event in past if event.kind == "maintenance"]
+    heard: list[_Heard] = []
+    episodes: list[Episode] = []
+    hearing = None
     if scored:
-        heard, since = ("learning" if len(scored) < policy.learning_clips else "normal"), scored[0].recorded_at
-        index = min(max(25 * (scored[-1].z or 0), 0.0), 100.0)
-        baseline = baselines.get(scored[-1].model)
-        if baseline is not None:
-            facts = Facts(baseline.clips, baseline.recordings, baseline.autocorrelation, 52_560)
-            found = limits(policy, facts)
-    state: State = heard
-    if ordered and ordered[-1].status == "sensor_fault":
-        state, since = "sensor_fault", ordered[-1].recorded_at
-    elif ordered and ordered[-1].status == "off":
-        state, since = "off", ordered[-1].recorded_at
-    last = ordered[-1].recorded_at if ordered else None
+        hearing = hear(policy, baselines, _arrays(scored), [at.timestamp() for at in maintenance])
+        teller = _Teller(policy, hearing, scored, maintenance, past)
+        heard, episodes = teller.heard(), teller.episodes()
+    changes, now = _states(heard, ordered, as_of, policy)
+    limits = hearing.limits[hearing.which[-1]] if hearing is not None else None
     return MachineHealth(
-        state, since, "no_data", "", NE107[state], heard, index, None, len(scored), last, (), (), found, ""
-    )  # fmt: skip
+        state=now.state,
+        since=now.at,
+        previous=changes[-1].previous if changes else "no_data",
+        rule=now.rule,
+        ne107=NE107[now.state],
+        heard=heard[-1].state if heard else "no_data",
+        index=float(hearing.index[-1]) if hearing is not None else None,
+        trend=_trend(policy, hearing) if hearing is not None and heard[-1].state != "learning" else None,
+        clips=len(scored),
+        last_clip_at=ordered[-1].recorded_at if ordered else None,
+        episodes=tuple(episodes),
+        changes=tuple(changes),
+        limits=limits,
+        statement=_statement(hearing, baselines, scored),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """From `at` on the scored clips say `state`."""
+
+    at: datetime | None
+    state: State
+    rule: str
+
+
+def _in_order(clips: Iterable[ClipPoint], as_of: datetime | None) -> list[ClipPoint]:
+    """Readable clips by time of recording, each once. Of contradicting ones the order of arrival decides nothing."""
+    readable = [clip for clip in clips if clip.status != "failed" and (as_of is None or clip.recorded_at <= as_of)]
+    readable.sort(key=lambda clip: (clip.recorded_at, clip.key, clip.model, clip.status, clip.z or 0.0))
+    known = {(clip.recorded_at, clip.key): clip for clip in readable}
+    return list(known.values())
+
+
+def _event_order(event: Event) -> tuple[datetime, str, str, str]:
+    return event.at, event.kind, event.note, event.by
+
+
+def _arrays(scored: Sequence[ClipPoint]) -> Scored:
+    return Scored(
+        np.array([clip.recorded_at.timestamp() for clip in scored]),
+        np.array([clip.z for clip in scored], np.float64),
+        [clip.model for clip in scored],
+    )
+
+
+class _Teller:
+    """Tells in states and episodes, with dates, what was heard in the scored clips."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        hearing: Hearing,
+        scored: Sequence[ClipPoint],
+        maintenance: Sequence[datetime],
+        events: Sequence[Event],
+    ) -> None:
+        self.policy, self.hearing, self.scored = policy, hearing, scored
+        self.maintenance, self.events = maintenance, events
+
+    def heard(self) -> list[_Heard]:
+        """What the clips say, change by change, the first at the first scored clip."""
+        found = []
+        for stretch in self.hearing.stretches:
+            found += self._learning(stretch)
+            for one in stretch.excursions:
+                found.append(_Heard(self._at(one.start), one.level, self._rule(one)))
+                if one.end is not None and not one.became_alarm:
+                    found.append(_Heard(self._at(one.end), "normal", self._calm_rule(one)))
+        after = [at for at in self.maintenance if at > self.scored[-1].recorded_at]
+        found += [_Heard(at, "learning", self._relearning()) for at in after]
+        return found
+
+    def episodes(self) -> list[Episode]:
+        """All excursions, as what operators deal with."""
+        return [self._episode(stretch, one) for stretch in self.hearing.stretches for one in stretch.excursions]
+
+    def _learning(self, stretch: Stretch) -> list[_Heard]:
+        begun = self._begun(stretch)
+        found = []
+        if stretch.learning:
+            rule = self._relearning() if stretch.maintained else f"fewer than {self.policy.learning_clips} scored clips"
+            found.append(_Heard(begun, "learning", rule))
+        if stretch.end - stretch.first > stretch.learning:
+            first = self._at(stretch.first + stretch.learning) if stretch.learning else begun
+            rule = "all charts below their limits"
+            if stretch.refused:
+                rule = f"the old baseline stays: {stretch.refused}"
+            elif stretch.maintained and stretch.learning:
+                rule = f"new baseline of {self.policy.relearn_clips} clips"
+            found.append(_Heard(first, "normal", rule))
+        return found
+
+    def _begun(self, stretch: Stretch) -> datetime:
+        """When a stretch began: with the maintenance before its first clip, or with that clip."""
+        first = self._at(stretch.first)
+        since = self._at(stretch.first - 1) if stretch.first else None
+        before = [at for at in self.maintenance if at <= first and (since is None or at > since)]
+        return before[-1] if before and since is not None else first
+
+    def _relearning(self) -> str:
+        return f"after maintenance: the next {self.policy.relearn_clips} scored clips make the new baseline"
+
+    def _rule(self, one: Excursion) -> str:
+        _, limit, statistic = self.hearing.loudest(one.start)
+        height = limit.alarm if one.level == "alarm" else limit.warning
+        return f"{limit.chart} above its {one.level} limit ({statistic:.3g} > {height:.3g})"
+
+    def _calm_rule(self, one: Excursion) -> str:
+        alarm = one.level == "alarm"
+        below = self.policy.alarm_clear_index if alarm else self.policy.warning_clear_index
+        return f"index below {below:g} for {self.policy.clear_clips} clips"
+
+    def _episode(self, stretch: Stretch, one: Excursion) -> Episode:
+        raised, cleared, how = self._at(one.start), None, ""
+        if one.end is not None:
+            cleared = self._at(one.end)
+            how = "became an alarm" if one.became_alarm else self._calm_rule(one)
+        else:
+            ended = [at for at in self.maintenance if at > self._at(stretch.end - 1) or at > raised]
+            if ended:
+                cleared, how = ended[0], "maintenance"
+        onset = self.hearing.onset(stretch, one.start)
+        end = stretch.end if one.end is None else one.end
+        loudest = onset + np.argsort(-self.hearing.z[onset:end], kind="stable")[:3]
+        return Episode(
+            level=one.level,
+            raised_at=raised,
+            cleared_at=cleared,
+            rule=self._rule(one),
+            peak_index=float(self.hearing.index[one.start : end].max()),
+            worst=tuple(self.scored[number].key for number in loudest),
+            began_at=self._at(onset),
+            label=found_by_people(self.events, raised, cleared),
+            cleared_by=how,
+        )
+
+    def _at(self, clip: int) -> datetime:
+        return self.scored[clip].recorded_at
+
+
+def _states(
+    heard: Sequence[_Heard], ordered: Sequence[ClipPoint], as_of: datetime | None, policy: Policy
+) -> tuple[list[StateChange], _Heard]:
+    """All changes of the state that people see, and the state at the end with the time since when it holds.
+
+    no_data comes before a broken sensor, that before a machine that is off, and all three before what was heard
+    last, which comes back as old as it was.
+    """
+    points: list[tuple[datetime, int, _Heard]] = [(_known(one.at), 0, one) for one in heard]
+    for before, clip in zip([None, *ordered], ordered, strict=False):
+        if before is None or before.status != clip.status:
+            state: State = "off" if clip.status == "off" else "sensor_fault"
+            sensor = _Heard(None, "normal", "") if clip.status == "scored" else _Heard(None, state, _RULES[state])
+            points.append((clip.recorded_at, 1, sensor))
+    points += [(at, 2, one) for at, one in _silences(ordered, as_of, policy)]
+    latest = [_Heard(None, "no_data", "no clips"), _Heard(None, "normal", ""), _Heard(None, "normal", "")]
+    changes: list[StateChange] = []
+    shown = latest[0]
+    points.sort(key=lambda point: point[:2])
+    for number, (at, layer, one) in enumerate(points):
+        latest[layer] = _Heard(at, one.state, one.rule) if layer else one
+        if number + 1 < len(points) and points[number + 1][0] == at:
+            continue
+        now = next((one for one in reversed(latest[1:]) if one.state != "normal"), latest[0])
+        if now.state != shown.state:
+            changes.append(StateChange(at, now.state, shown.state, now.rule))
+        shown = now
+    return changes, shown
+
+
+def _known(at: datetime | None) -> datetime:
+    if at is None:
+        raise ValueError("a change without a time")
+    return at
+
+
+def _silences(ordered: Sequence[ClipPoint], as_of: datetime | None, policy: Policy) -> list[tuple[datetime, _Heard]]:
+    """When silences came to last longer than is usual, and when clips came again."""
+    if as_of is None or not ordered:
+        return []
+    times = np.array([clip.recorded_at.timestamp() for clip in ordered])
+    usual = longest_usual_gap(times, policy)
+    found = []
+    for number in np.flatnonzero(np.diff(times, append=as_of.timestamp()) > usual).tolist():
+        rule = f"no clip for more than {usual / 3600:.3g} h, the longest that is usual here"
+        found.append((ordered[number].recorded_at + timedelta(seconds=usual), _Heard(None, "no_data", rule)))
+        if number + 1 < len(ordered):
+            found.append((ordered[number + 1].recorded_at, _Heard(None, "normal", "")))
+    return found
+
+
+def _trend(policy: Policy, hearing: Hearing) -> Trend | None:
+    stretch = hearing.stretches[-1]
+    since = hearing.times[-1] - policy.trend_days * DAY_S
+    first = max(stretch.first + stretch.learning, int(np.searchsorted(hearing.times, since)))
+    limits = hearing.limits[hearing.which[-1]]
+    slow = next(chart for chart in limits.charts if chart.chart == "slow EWMA")
+    z = np.minimum(hearing.z[first:], policy.z_cap)
+    return trend_of(hearing.times[first:] / DAY_S, z, slow.alarm, limits.facts.autocorrelation)
+
+
+def _statement(hearing: Hearing | None, baselines: Mapping[str, Baseline], scored: Sequence[ClipPoint]) -> str:
+    if hearing is None:
+        return ""
+    parts = [hearing.limits[hearing.which[-1]].statement]
+    if scored[-1].model not in baselines:
+        parts.append("no baseline of the model that judged the newest clip is at hand: its limits are a guess")
+    refused = hearing.stretches[-1].refused
+    if refused:
+        parts.append(f"no new baseline after maintenance: {refused}; if this is the new normal, train a new model")
+    return "; ".join(parts)
