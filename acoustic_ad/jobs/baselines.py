@@ -64,9 +64,8 @@ def baseline_of(calibration: Calibration) -> Baseline:
 
     Raises BundleError where they are too few for a baseline.
     """
-    # Bundles of before do not know them.
-    order, session = getattr(calibration, "order", None), getattr(calibration, "session", None)
-    if order is None:
+    order, session = calibration.order, calibration.session
+    if order is None:  # a bundle of before
         return Baseline.of(calibration.scores, None, ordered=False)
     scores, sessions = np.empty_like(calibration.scores), np.zeros(len(calibration.scores), np.int64)
     scores[order] = calibration.scores

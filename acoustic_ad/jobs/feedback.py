@@ -123,21 +123,20 @@ def _grown(calibration: Calibration, joining: Sequence[Judged]) -> Calibration:
     if calibration.conditions:
         raise TrainingError("the model goes by operating conditions, which the store does not keep: train it again")
     n = len(calibration.scores)
-    order = getattr(calibration, "order", None)
-    place = np.arange(n) if order is None else order
-    own, session = np.empty(n), np.zeros(n, np.int64)
+    place = np.arange(n) if calibration.order is None else calibration.order
+    own = np.empty(n)
     own[place] = calibration.scores
-    known = getattr(calibration, "session", None)
     days = {day: number for number, day in enumerate(sorted({clip.recorded_at.date() for clip in joining}))}
-    numbered: dict[str, Any] = {}  # only where the recordings of the others are known
-    if known is not None:
-        session[place] = known
+    session = None  # unless the recordings of the others are known
+    if calibration.session is not None:
+        session = np.empty(n, np.int64)
+        session[place] = calibration.session
         further = [int(session.max()) + 1 + days[clip.recorded_at.date()] for clip in joining]
-        numbered["session"] = np.concatenate([session, further])
+        session = np.concatenate([session, further])
     return Calibration.of(
         np.concatenate([own, [clip.score for clip in joining if clip.score is not None]]),
         calibration.sessions + len(days),
-        **numbered,
+        session=session,
     )
 
 
