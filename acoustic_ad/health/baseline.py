@@ -27,6 +27,7 @@ _SURE_OF_SHAPE: Final = 50  # tail clips at which half of the estimated shape is
 _HEAVIEST: Final = 0.5  # shape of the tail; its variance is infinite there
 _FEWEST_SESSIONS: Final = 5  # to tell whether sessions differ
 _FAR: Final = 0.01  # probability of session means that differ so much
+LOWEST_AUTOCORRELATION: Final = -0.5  # of an estimate, by chance
 HIGHEST_AUTOCORRELATION: Final = 0.98  # beyond it, clips hardly tell more than one of them
 
 
@@ -112,7 +113,7 @@ class Baseline:
 
     @cached_property
     def autocorrelation(self) -> float:
-        """Lag-1 autocorrelation of the z's within sessions, 0..0.98, corrected for the shortness of the sessions.
+        """Lag-1 autocorrelation of the z's within sessions, -0.5..0.98, corrected for the shortness of the sessions.
 
         Where whole sessions differ more than that explains, it is the autocorrelation which would explain it.
         """
@@ -170,25 +171,36 @@ def normal_scores(ascending: Array, tail: Tail, scores: Array) -> Array:
 
 
 def autocorrelation(z: Array, sessions: npt.NDArray[np.int64]) -> float:
-    """See `Baseline.autocorrelation`; z [n] are normal scores (mean 0), sessions [n] their recordings.
-
-    The estimate r = sum z_t z_t+1 / sum z^2 is low for two reasons. The mean is the sample's own, which takes v, the
-    mean's variance, from both sums: E r is about (rho - v)/(1 - v), with v itself from rho. And the ratio of two sums
-    is biased by about -2 rho/n (Kendall 1954), as much again where z are ranks.
-    """
+    """See `Baseline.autocorrelation`; z [n] are normal scores (mean 0), sessions [n] their recordings."""
     order = np.argsort(sessions, kind="stable")
     z, sessions = z[order], sessions[order]
     together = sessions[1:] == sessions[:-1]
     if together.sum() < 5:
         return 0.0
-    r = float((z[1:] * z[:-1])[together].mean() / (z * z).mean())
+    r = (z[1:] * z[:-1])[together].mean() / (z * z).mean()
     first, lengths = np.unique(sessions, return_index=True, return_counts=True)[1:]
+    rho = float(corrected(np.array([r]), lengths)[0])
+    return _explaining_sessions(rho, np.add.reduceat(z, first) / lengths, lengths)
+
+
+def corrected(r: Array, lengths: npt.NDArray[np.int64]) -> Array:
+    """Autocorrelations rho [...] from estimates r = mean z_t z_t+1 / mean z^2 in sessions of these lengths.
+
+    An estimate is low for two reasons. The mean is the sample's own, which takes v, the mean's variance, from both: E r
+    is about (rho - v)/(1 - v), with v itself from rho. And the ratio is biased by about -2 rho/n (Kendall 1954), as
+    much again where z are ranks.
+    """
+    n = float(lengths.sum())
     rho = r
     for _ in range(8):
-        v = min(float(mean_variance(max(rho, 0.0), lengths) @ lengths.astype(float) ** 2) / z.size**2, 0.9)
-        rho = min(r * (1.0 - v) + v, HIGHEST_AUTOCORRELATION)
-    rho = min(max(rho * (1.0 + 4.0 / z.size), 0.0), HIGHEST_AUTOCORRELATION)
-    return _explaining_sessions(rho, np.add.reduceat(z, first) / lengths, lengths)
+        known = np.clip(rho, 0.0, HIGHEST_AUTOCORRELATION)
+        v = np.zeros_like(r)
+        for length, count in zip(*np.unique(lengths, return_counts=True), strict=True):
+            v += count * (length / n) ** 2 * mean_variance(known, length)
+        v = np.minimum(v, 0.9)
+        rho = r * (1.0 - v) + v
+    found: Array = np.clip(rho * (1.0 + 4.0 / n), LOWEST_AUTOCORRELATION, HIGHEST_AUTOCORRELATION)
+    return found
 
 
 def _explaining_sessions(rho: float, means: Array, lengths: npt.NDArray[np.int64]) -> float:
@@ -198,9 +210,9 @@ def _explaining_sessions(rho: float, means: Array, lengths: npt.NDArray[np.int64
     clips do not show, but a chart gathers.
     """
     freedom = means.size - 1
-    if freedom < _FEWEST_SESSIONS - 1 or (means**2 / mean_variance(rho, lengths)).sum() <= chdtri(freedom, _FAR):
+    low, high = max(rho, 0.0), HIGHEST_AUTOCORRELATION
+    if freedom < _FEWEST_SESSIONS - 1 or (means**2 / mean_variance(low, lengths)).sum() <= chdtri(freedom, _FAR):
         return rho
-    low, high = rho, HIGHEST_AUTOCORRELATION
     for _ in range(20):
         middle = (low + high) / 2
         if (means**2 / mean_variance(middle, lengths)).sum() > freedom:
@@ -210,8 +222,8 @@ def _explaining_sessions(rho: float, means: Array, lengths: npt.NDArray[np.int64
     return high
 
 
-def mean_variance(rho: float, lengths: npt.NDArray[np.int64]) -> Array:
-    """Variances [sessions] of the means of AR(1) runs of unit variance and these lengths [sessions]."""
-    m = lengths.astype(np.float64)
+def mean_variance(rho: Array | float, length: npt.NDArray[np.int64] | int) -> Array:
+    """Variance of the mean of AR(1) runs of unit variance with autocorrelation `rho` and this many clips."""
+    m = np.asarray(length, np.float64)
     found: Array = ((1 + rho) / (1 - rho) - 2 * rho * (1 - rho**m) / (m * (1 - rho) ** 2)) / m
     return found

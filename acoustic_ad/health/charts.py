@@ -18,6 +18,7 @@ from acoustic_ad.health.policy import ALARM_INDEX, WARNING_INDEX, Policy
 
 Array = npt.NDArray[np.float64]
 Array32 = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def chart_shares(policy: Policy) -> tuple[float, ...]:
     return (*(chart.share for chart in recursions(policy)), PERSISTENCE_SHARE)
 
 
-def persistence(policy: Policy, z: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+def persistence(policy: Policy, z: Floats) -> Floats:
     """The k-th highest z of the latest n clips, of z's [T, ...] along the first axis: k of n clips reach it."""
     best = [np.full_like(z, BEFORE_THE_FIRST) for _ in range(policy.persistence_clips)]
     for back in range(policy.persistence_among):
@@ -89,13 +90,13 @@ def statistics(policy: Policy, z: Array, caps: Array) -> Array:
     return np.array([*rows, persistence(policy, z)])
 
 
-def index_of(statistic: npt.NDArray[np.floating], warning: Array, alarm: Array) -> Array:
+def index_of(statistic: Floats, warning: Floats, alarm: Floats) -> Floats:
     """The health index [...] of statistics [charts, ...]: of the chart that stands highest."""
-    found: Array = chart_indices(statistic, warning, alarm).max(axis=0)
+    found: Floats = chart_indices(statistic, warning, alarm).max(axis=0)
     return found
 
 
-def chart_indices(statistic: npt.NDArray[np.floating], warning: Array, alarm: Array) -> Array:
+def chart_indices(statistic: Floats, warning: Floats, alarm: Floats) -> Floats:
     """The index [charts, ...] of each chart's statistic, within 0..100.
 
     Each chart's scale is linear: 0 at 0, 50 at its warning limit, 80 at its alarm limit. Limits are [charts] or, where
@@ -103,7 +104,7 @@ def chart_indices(statistic: npt.NDArray[np.floating], warning: Array, alarm: Ar
     """
     shape = (*warning.shape, *[1] * (statistic.ndim - warning.ndim))
     low, high = warning.reshape(shape), alarm.reshape(shape)
-    rise = (ALARM_INDEX - WARNING_INDEX) / (high - low)
-    index = np.where(statistic <= low, statistic * (WARNING_INDEX / low), WARNING_INDEX + (statistic - low) * rise)
-    found: Array = np.clip(index, 0.0, 100.0)
+    index = statistic * (WARNING_INDEX / low)
+    beyond = WARNING_INDEX + (statistic - low) * ((ALARM_INDEX - WARNING_INDEX) / (high - low))
+    found: Floats = np.clip(np.where(index <= WARNING_INDEX, index, beyond), 0.0, 100.0)
     return found

@@ -25,6 +25,8 @@ FEWEST_A_YEAR: Final = 3_650.0  # at fewer clips, limits for 12 WARNINGs a year 
 _SAMPLES: Final = 8_500_000  # simulated clips: about half a second
 _FEWEST_EPISODES: Final = 12  # below so many simulated episodes, limits are extrapolated
 _MOST_CLIPS: Final = 2_000  # beyond, calibration sets are as good as endless
+# Between autocorrelations that are simulated, in Fisher's transform, in which the log of a CUSUM's limit is linear.
+_FISHER_STEP: Final = 0.3
 _WITHIN: Final = 1.15  # of the budget: what simulation itself is uncertain by
 
 
@@ -37,15 +39,21 @@ class Facts:
     autocorrelation: float  # of neighbouring clips, 0..1
     clips_per_year: float  # scored clips
 
-    def rounded(self) -> Facts:
-        """Facts that many machines share, near enough to make no difference of weight."""
+    def nodes(self) -> dict[Facts, float]:
+        """The one or two facts, shared by many machines, between whose limits these ones' are, and their weights."""
         clips = min(_preferred(self.clips, math.floor), _MOST_CLIPS)
         length = self.clips / max(self.sessions, 1)
         sessions = min(max(_preferred(clips / length, round), 1), clips)
-        step = 0.15  # of Fisher's transform: finer, the closer to 1
-        rho = math.tanh(step * round(math.atanh(min(max(self.autocorrelation, 0.0), 0.98)) / step))
         per_year = min(max(self.clips_per_year, FEWEST_A_YEAR), 3_200_000.0)  # ... one every ten seconds
-        return Facts(clips, sessions, round(rho, 4), round(2 ** (round(2 * math.log2(per_year)) / 2)))
+        per_year = round(2 ** (round(2 * math.log2(per_year)) / 2))
+        place = math.atanh(min(max(self.autocorrelation, -0.3), 0.98)) / _FISHER_STEP
+        low, part = math.floor(place), place - math.floor(place)
+        found = {}
+        for step, weight in ((low, 1 - part), (low + 1, part)):
+            if weight > 0.02:
+                rho = min(round(math.tanh(_FISHER_STEP * step), 4), 0.98)
+                found[Facts(clips, sessions, rho, per_year)] = weight
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,7 @@ class Limits:
     charts: tuple[ChartLimit, ...]
     warnings_per_year: float  # to expect on a healthy machine, those that become ALARMs included
     alarms_per_year: float
+    alarms_between: tuple[float, float]  # a year, if neighbouring clips depend less, or more, than so few clips tell
     attainable: bool  # False: the calibration set is too small for the budget, and the two numbers say what it gives
     statement: str  # for people
     facts: Facts
@@ -81,13 +90,13 @@ class Limits:
 
 def limits(policy: Policy, facts: Facts) -> Limits:
     """The limits for a policy and a calibration set. New ones take about a second; known ones nothing."""
-    found = _limits(policy, facts.rounded())
+    found = _between(facts, [(_limits(policy, node), weight) for node, weight in facts.nodes().items()])
     fewer = min(facts.clips_per_year / FEWEST_A_YEAR, 1.0)
     found = replace(
         found,
-        facts=facts,
         warnings_per_year=found.warnings_per_year * fewer,
         alarms_per_year=found.alarms_per_year * fewer,
+        alarms_between=(found.alarms_between[0] * fewer, found.alarms_between[1] * fewer),
     )
     return replace(found, statement=_statement(policy, facts, found))
 
@@ -106,14 +115,40 @@ def clips_needed(policy: Policy, facts: Facts, most: int = 2_000) -> int | None:
     return clips
 
 
+def _between(facts: Facts, weighted: list[tuple[Limits, float]]) -> Limits:
+    """The geometric mean of limits, and of what they promise."""
+    weights = np.array([weight for _, weight in weighted])
+
+    def mean(values: Callable[[Limits], float]) -> float:
+        logs = [math.log(max(values(found), 1e-3)) for found, _ in weighted]
+        return float(np.exp(np.average(logs, weights=weights)))
+
+    charts = tuple(
+        ChartLimit(
+            chart.chart,
+            mean(lambda found, number=number: found.charts[number].warning),  # type: ignore[misc]
+            mean(lambda found, number=number: found.charts[number].alarm),  # type: ignore[misc]
+        )
+        for number, chart in enumerate(weighted[0][0].charts)
+    )
+    return Limits(
+        charts,
+        mean(lambda found: found.warnings_per_year),
+        mean(lambda found: found.alarms_per_year),
+        (mean(lambda found: found.alarms_between[0]), mean(lambda found: found.alarms_between[1])),
+        all(found.attainable for found, _ in weighted),
+        "",
+        facts,
+    )
+
+
 @lru_cache(maxsize=4096)
 def _limits(policy: Policy, facts: Facts) -> Limits:
     month = facts.clips_per_year / 12
     length = int(min(max(month, 120), 17_520))
     machines = int(min(max(_SAMPLES / length, 500), 4_000))
-    highest = healthy_statistics(
-        policy, Simulated(facts.clips, facts.sessions, facts.autocorrelation, length, machines)
-    )
+    what = Simulated(facts.clips, facts.sessions, facts.autocorrelation, length, machines)
+    highest = healthy_statistics(policy, what)[1]
     search = _Search(policy, highest, length / facts.clips_per_year, facts.clips_per_year)
     endless = np.full(highest.shape[1], np.inf)
     warning, warnings = search.find(
@@ -125,9 +160,15 @@ def _limits(policy: Policy, facts: Facts) -> Limits:
         lambda limit: search.episodes(warning, limit, ALARM_INDEX, policy.alarm_clear_index),
         at_least=1.02 * warning,
     )
+    third = machines // 3  # machines ascend with their autocorrelation
+    less, more = (
+        search.episodes(warning, alarm, ALARM_INDEX, policy.alarm_clear_index, only) / search.years
+        for only in (slice(0, third), slice(-third, None))
+    )
     kept = warnings <= _WITHIN * policy.warning_per_machine_year and alarms <= _WITHIN * policy.alarm_per_machine_year
     charts = zip(chart_names(policy), warning.tolist(), alarm.tolist(), strict=True)
-    return Limits(tuple(ChartLimit(*chart) for chart in charts), warnings, alarms, kept, "", facts)
+    named = tuple(ChartLimit(*chart) for chart in charts)
+    return Limits(named, warnings, alarms, (min(less, alarms), max(more, alarms)), kept, "", facts)
 
 
 class _Search:
@@ -162,14 +203,16 @@ class _Search:
         if clips_to_find(self.policy, found) <= self.soon:
             return found, per_year
         factor = _bisect(lambda factor: clips_to_find(self.policy, at(factor)) > self.soon, factor, 3_000.0)
-        return at(1.01 * factor), episodes(at(1.01 * factor)) / self.years
+        return at(1.02 * factor), episodes(at(1.02 * factor)) / self.years
 
-    def episodes(self, warning: Array, alarm: Array, level: float, clear: float) -> float:
-        """Episodes of one machine: the index reaches `level` and is at an end when it has come below `clear`."""
-        up = np.zeros(self.highest.shape[2], bool)
+    def episodes(self, warning: Array, alarm: Array, level: float, clear: float, only: slice = slice(None)) -> float:
+        """Episodes of one machine: the index reaches `level`, and the end is when it has come below `clear`."""
+        all_of_them = self.highest[:, :, only]
+        up = np.zeros(all_of_them.shape[2], bool)
         count = 0
-        for highest in self.highest:
-            index = index_of(highest, warning, alarm)
+        low, high = warning.astype(np.float32), alarm.astype(np.float32)
+        for highest in all_of_them:
+            index = index_of(highest, low, high)
             raised = index >= level
             count += int((raised & ~up).sum())
             up = (up | raised) & ~(index < clear)
@@ -208,8 +251,8 @@ def clips_to_find(policy: Policy, limit: Array) -> float:
 
 
 def _bisect(enough: Callable[[float], bool], low: float, high: float) -> float:
-    """The largest factor within low..high at which `enough` still holds, to 1 %; low where it never does."""
-    while high > 1.01 * low:
+    """The largest factor within low..high at which `enough` still holds, to 2 %; low where it never does."""
+    while high > 1.02 * low:
         middle = math.sqrt(low * high)
         if enough(middle):
             low = middle
@@ -228,14 +271,20 @@ def _statement(policy: Policy, facts: Facts, found: Limits) -> str:
         f"{facts.clips} calibration clips from {facts.sessions} recording{'s' if facts.sessions != 1 else ''}, "
         f"autocorrelation {facts.autocorrelation:.2f}, {facts.clips_per_year / DAYS_A_YEAR:.3g} scored clips a day"
     )
+    expected = f"expect {found.alarms_per_year:.2g} false ALARMs{_doubt(found)} and "
+    expected += f"{found.warnings_per_year:.2g} false WARNINGs a machine-year while the machine is healthy"
     if found.attainable:
-        return (
-            f"expect {found.alarms_per_year:.2g} false ALARMs and {found.warnings_per_year:.2g} false WARNINGs a "
-            f"machine-year while the machine is healthy ({basis})"
-        )
+        return f"{expected} ({basis})"
     return (
-        f"the budget of {policy.alarm_per_machine_year:g} false ALARMs and {policy.warning_per_machine_year:g} false "
-        f"WARNINGs a machine-year is out of reach with these calibration clips ({basis}): limits that keep it would "
-        f"miss a lasting change of {policy.must_find_z:g} sigma for more than {policy.must_find_days:g} days; expect "
-        f"{found.alarms_per_year:.2g} ALARMs and {found.warnings_per_year:.2g} WARNINGs, or calibrate on more clips"
+        f"{policy.alarm_per_machine_year:g} false ALARMs and {policy.warning_per_machine_year:g} false WARNINGs a "
+        f"machine-year are out of reach with these calibration clips ({basis}): limits that keep to it would miss a "
+        f"lasting change of {policy.must_find_z:g} sigma for more than {policy.must_find_days:g} days; {expected}, or "
+        "calibrate on more clips"
     )
+
+
+def _doubt(found: Limits) -> str:
+    low, high = found.alarms_between
+    if high <= 2 * found.alarms_per_year and found.alarms_per_year <= 2 * low:
+        return ""
+    return f" ({low:.1g} to {high:.2g}: so few clips hardly tell how much neighbours depend on one another)"
