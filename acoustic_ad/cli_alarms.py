@@ -89,7 +89,7 @@ def unshelve(alarm: AlarmId, by: By, comment: Comment = "", db: Db = "acoustic-a
 def _act(db: str, alarm: int, kind: str, by: str, comment: str, until: datetime | None = None) -> AlarmRow:
     from acoustic_ad.jobs.alarm_book import act
     from acoustic_ad.jobs.alarm_schema import ActionRow
-    from acoustic_ad.jobs.fleet_health import life_at
+    from acoustic_ad.jobs.alarm_rows import life_at
     from acoustic_ad.jobs.store import Store
 
     with Store.open(db, create=False) as store:

@@ -16,7 +16,10 @@ from typing import Any
 import numpy as np
 
 from acoustic_ad.health.baseline import Baseline
+from acoustic_ad.jobs.alarm_list import alarm_list, alarm_list_json
 from acoustic_ad.jobs.baselines import baseline_of
+from acoustic_ad.jobs.fleet_report import fleet_json, fleet_status
+from acoustic_ad.jobs.score import ScoreOptions, ScoreReport, score
 from acoustic_ad.jobs.store import ClipRow, FileFact, Store
 from acoustic_ad.models.bundle import TrainingDetails
 from acoustic_ad.models.machine_model import MachineModel
@@ -73,9 +76,25 @@ class Plant:
         """The options that every command takes."""
         return ("--db", self.db, "--models", self.models)
 
+    @property
     def score(self) -> tuple[str | Path, ...]:
         """The arguments of a run that finds nothing new to score, and brings health up to date."""
         return ("score", self.sound, *self.where, "--workers", "1")
+
+    def tell(self) -> ScoreReport:
+        """What `score` does, inside this process."""
+        return score(ScoreOptions(self.sound, self.models, str(self.db), workers=1))
+
+    def status(self) -> dict[str, Any]:
+        """What `status --json` answers, by machine."""
+        with Store.open(self.db, read_only=True) as store:
+            document = fleet_json(fleet_status(store))
+        return {machine["machine"]: machine for machine in document["machines"]}
+
+    def alarms(self, **options: Any) -> list[dict[str, Any]]:
+        """What `alarms list --json` answers."""
+        with Store.open(self.db, read_only=True) as store:
+            return alarm_list_json(alarm_list(store, **options))
 
     def add_machine(self, machine: str, **health: float) -> None:
         """Train a machine."""

@@ -98,7 +98,7 @@ def test_status(scoring, tmp_path):
     document = acoustic_ad("status", "--db", scoring.path, "--json").json
     assert document["machines"] == scoring.run.json["machines"]
     table = acoustic_ad("status", "--db", scoring.path).out.splitlines()
-    assert [line.split()[0] for line in table] == ["machine", "fan", "pump"]
+    assert [line.split()[0] for line in table[:3]] == ["machine", "fan", "pump"]
     missing = acoustic_ad("status", "--db", tmp_path / "none.db", code=1)
     assert "acoustic-ad score" in missing.complaint
     assert list(tmp_path.iterdir()) == []

@@ -7,8 +7,8 @@ from typing import Any
 
 from acoustic_ad.health.alarms import AuditEntry
 from acoustic_ad.jobs.alarm_book import WITHDRAWN, book
+from acoustic_ad.jobs.alarm_rows import audit_of, life_at
 from acoustic_ad.jobs.alarm_schema import AlarmRow, EventRow
-from acoustic_ad.jobs.fleet_health import audit_of, life_at
 from acoustic_ad.jobs.fleet_report import iso
 from acoustic_ad.jobs.store import Store
 

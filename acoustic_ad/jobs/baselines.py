@@ -65,8 +65,8 @@ def baseline_of(calibration: Calibration) -> Baseline:
     Raises BundleError where they are too few for a baseline.
     """
     order, session = calibration.order, calibration.session
-    if order is None:  # a bundle of before
-        return Baseline.of(calibration.scores, None, ordered=False)
+    if order is None:  # a bundle of before: in ascending order they pass for all but one observation, to be safe
+        return Baseline.of(calibration.scores)
     scores, sessions = np.empty_like(calibration.scores), np.zeros(len(calibration.scores), np.int64)
     scores[order] = calibration.scores
     if session is not None:

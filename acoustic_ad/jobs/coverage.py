@@ -22,6 +22,7 @@ class Heard:
     recorded_at: datetime
     status: str
     reason: str | None = None
+    dated: bool = True  # False: only the file's modification time tells, which copying may have made
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from acoustic_ad.errors import BundleError, ClipError, ManifestError
 from acoustic_ad.jobs.clip_work import score_clip
-from acoustic_ad.jobs.feedback import confirmed
+from acoustic_ad.jobs.feedback import labels_from_events
 from acoustic_ad.jobs.score_report import Failure
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.tasks import FileStamp, Off, Scored, ScoreTask
@@ -30,7 +30,7 @@ from acoustic_ad.scores.metrics import (
     separation,
 )
 from acoustic_ad.sound.clip import one_line
-from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest, recording_time
+from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest, sha256_of
 
 PLAIN: Final = ("plain", "flat")  # layouts that carry no labels
 
@@ -94,9 +94,34 @@ def evaluate(
     Clips without a label get that of the alarm that they belong to in `store`, where people have judged it.
     Raises ManifestError where there is nothing labelled, BundleError where no machine has a usable model.
     """
-    manifest, from_events = _with_events(read_manifest(data), store)
+    manifest, from_events = _with_events(read_manifest(data), store, models)
     clips = _labelled(manifest, data)
     registry = Registry(models)
+    judged, failures = _judge(clips, registry, workers, clip_timeout_s, on_progress)
+    _refuse_without_models(clips, failures)
+    results = [
+        _rate(machine, found, sum(clip.machine == machine for clip in clips), limit_p)
+        for machine, found in sorted(judged.items())
+    ]
+    infos = [registry.info(machine) for machine, found in judged.items() if found]
+    return Evaluation(
+        results,
+        sorted({info.recipe.name for info in infos}),
+        sorted({info.recipe.seed for info in infos}),
+        failures,
+        [one for found in judged.values() for one in found],
+        from_events,
+    )
+
+
+def _judge(
+    clips: list[Clip],
+    registry: Registry,
+    workers: int,
+    clip_timeout_s: float | None,
+    on_progress: Callable[[int, int], None],
+) -> tuple[dict[str, list[Judged]], list[Failure]]:
+    """By machine the clips that could be scored, and those that could not."""
     judged: dict[str, list[Judged]] = {clip.machine: [] for clip in clips}
     failures: list[Failure] = []
     clip_of: dict[ScoreTask, Clip] = {}
@@ -118,48 +143,27 @@ def evaluate(
             else:
                 failures.append(Failure(clip.clip_id, clip.machine, result.code, result.reason))
             on_progress(done, len(tasks))
-    _refuse_without_models(clips, failures)
-    results = [
-        _rate(machine, found, sum(clip.machine == machine for clip in clips), limit_p)
-        for machine, found in sorted(judged.items())
-    ]
-    infos = [registry.info(machine) for machine, found in judged.items() if found]
-    return Evaluation(
-        results,
-        sorted({info.recipe.name for info in infos}),
-        sorted({info.recipe.seed for info in infos}),
-        failures,
-        [one for found in judged.values() for one in found],
-        from_events,
-    )
+    return judged, failures
 
 
-def _with_events(manifest: Manifest, store: Store | None) -> tuple[Manifest, dict[str, int]]:
+def _with_events(manifest: Manifest, store: Store | None, models: Path) -> tuple[Manifest, dict[str, int]]:
     """The manifest with labels by what people found out, and how many clips got which.
 
     A label that the manifest gives stays. In plain folders none does, they only count as normal.
     """
-    spans = [] if store is None else confirmed(store)
+    known = {} if store is None else labels_from_events(store, models)
+    machines = {machine for machine, _ in known}
     unlabelled = ("", "unknown", "normal") if manifest.layout in PLAIN else ("", "unknown")
     counts: Counter[str] = Counter()
     clips = []
     for clip in manifest.clips:
         label = None
-        if clip.label in unlabelled and not clip.problem and spans:
-            at = _recorded_at(clip)
-            # Where two people differ, it was a fault.
-            label = min((span.label for span in spans if span.holds(clip.machine, at)), default=None)
+        if clip.label in unlabelled and clip.machine in machines and not clip.problem:
+            with suppress(OSError):  # a clip that cannot be read fails when it is scored
+                label = known.get((clip.machine, sha256_of(clip.path)))
         counts.update([label] if label else [])
         clips.append(replace(clip, label=label) if label else clip)
     return replace(manifest, clips=tuple(clips)), dict(counts)
-
-
-def _recorded_at(clip: Clip) -> datetime:
-    try:
-        mtime = clip.path.stat().st_mtime
-    except OSError:  # gone this moment: its scoring tells
-        mtime = 0.0
-    return recording_time(clip, mtime)[0]
 
 
 def _refuse_without_models(clips: list[Clip], failures: list[Failure]) -> None:

@@ -1,23 +1,19 @@
-"""What people found out about alarms, put to use: labels for `evaluate`, and clips that join the calibration.
-
-A `false-alarm` or `confirmed-fault` event is about the episode of its time. The clips of such an episode, from its
-raising to its clearing, are confirmed normal or confirmed faulty.
-"""
+"""What people found out about alarms, put to use: labels for `evaluate`, and clips that join the calibration."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from acoustic_ad.errors import TrainingError
-from acoustic_ad.jobs.alarm_book import WITHDRAWN, book
-from acoustic_ad.jobs.fleet_report import iso
-from acoustic_ad.jobs.history import Judged, history_of
+from acoustic_ad.health.feedback import labelled, may_join
+from acoustic_ad.jobs.baselines import Baselines
+from acoustic_ad.jobs.fleet_health import Told, events_of_history, tell
+from acoustic_ad.jobs.history import History, Judged, history_of
 from acoustic_ad.jobs.lock import hold_lock
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.models.bundle import BundleInfo, TrainingDetails
@@ -25,31 +21,21 @@ from acoustic_ad.models.registry import Registry
 from acoustic_ad.scores.calibration import Calibration
 from acoustic_ad.sound.clip import one_line
 
-LABEL_OF: Final = {"confirmed-fault": "anomaly", "false-alarm": "normal"}
+
+def labels_from_events(store: Store, models: Path) -> dict[tuple[str, str], str]:
+    """(machine, sha256) -> normal or anomaly, of the clips of which people know what they were."""
+    baselines = Baselines(models)
+    found: dict[tuple[str, str], str] = {}
+    for row in store.machines():
+        history = history_of(store, row.machine)
+        if history.events:
+            labels = _labels(history, tell(store, baselines, history))
+            found |= {(row.machine, content): label for content, label in labels.items()}
+    return found
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """A stretch of a machine's time of which people know what it was."""
-
-    machine: str
-    begin: datetime
-    end: datetime | None  # None: it goes on
-    label: str  # normal, anomaly
-
-    def holds(self, machine: str, at: datetime) -> bool:
-        """Whether a clip of that machine and time belongs to it."""
-        return machine == self.machine and self.begin <= at and (self.end is None or at <= self.end)
-
-
-def confirmed(store: Store, machine: str | None = None) -> list[Confirmed]:
-    """The episodes that people have judged."""
-    alarms, _ = book(store, machine)
-    return [
-        Confirmed(alarm.machine, alarm.raised_at, alarm.cleared_at, LABEL_OF[label])
-        for alarm in alarms
-        if alarm.state != WITHDRAWN and (label := str(alarm.facts.get("label"))) in LABEL_OF
-    ]
+def _labels(history: History, told: Told) -> dict[str, str]:
+    return dict(labelled(told.points, told.health.episodes, events_of_history(history)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +67,14 @@ def recalibrate(store: Store, models: Path, machine: str) -> Recalibration:
     The model itself stays as it is, and so do the scores of known clips and the version of before. Raises TrainingError
     where a warning or an alarm stands, or where no clip is to join; BundleError, LockedError.
     """
-    alarms, _ = book(store, machine)
-    standing = [alarm for alarm in alarms if alarm.state != WITHDRAWN and alarm.cleared_at is None]
-    if standing:
-        raise TrainingError(
-            f"{one_line(machine)}: {standing[0].level} {standing[0].id} stands since {iso(standing[0].raised_at)}: "
-            "nothing joins the calibration before it has returned to normal"
-        )
+    history = history_of(store, machine)
+    told = tell(store, Baselines(models), history)
+    if refused := may_join(told.health):
+        raise TrainingError(f"{one_line(machine)}: nothing joins the calibration: {refused}")
     registry = Registry(models)
     with hold_lock(models / ".train"):
         model, info = registry.load(machine)
-        joining = _joining(store, machine, info.digest)
+        joining = _joining(history, told, info.digest)
         if not joining or model.calibration is None:
             raise TrainingError(
                 f"{one_line(machine)}: no clip to join: `acoustic-ad events add MACHINE false-alarm --at TIME` tells "
@@ -104,18 +87,10 @@ def recalibrate(store: Store, models: Path, machine: str) -> Recalibration:
     )
 
 
-def _joining(store: Store, machine: str, digest: str) -> list[Judged]:
-    """The scored clips of false alarms, oldest first, that the version with this digest judged."""
-    spans = [span for span in confirmed(store, machine) if span.label == "normal"]
-    faulty = [span for span in confirmed(store, machine) if span.label == "anomaly"]
-    return [
-        clip
-        for clip in history_of(store, machine).clips
-        if clip.model == digest
-        and clip.status == "scored"
-        and any(span.holds(machine, clip.recorded_at) for span in spans)
-        and not any(span.holds(machine, clip.recorded_at) for span in faulty)
-    ]
+def _joining(history: History, told: Told, digest: str) -> list[Judged]:
+    """The confirmed normal clips, oldest first, that the version with this digest judged."""
+    labels = _labels(history, told)
+    return [clip for clip in history.clips if clip.model == digest and labels.get(clip.sha256) == "normal"]
 
 
 def _grown(calibration: Calibration, joining: Sequence[Judged]) -> Calibration:

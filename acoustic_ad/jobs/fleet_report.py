@@ -12,10 +12,11 @@ from acoustic_ad.health.fleet import FleetDrift, fleet_drift
 from acoustic_ad.health.policy import NE107
 from acoustic_ad.jobs.alarm_book import WITHDRAWN, actions_of, alarms_of
 from acoustic_ad.jobs.alarm_ids import pair_up
+from acoustic_ad.jobs.alarm_rows import life_at, open_alarm
 from acoustic_ad.jobs.alarm_schema import AlarmRow
 from acoustic_ad.jobs.baselines import Baselines
 from acoustic_ad.jobs.explanation import NO_DATA_STEP
-from acoustic_ad.jobs.fleet_health import life_at, open_alarm, tell
+from acoustic_ad.jobs.fleet_health import tell
 from acoustic_ad.jobs.history import history_of
 from acoustic_ad.jobs.schema import MachineRow, utc_time
 from acoustic_ad.jobs.store import Store

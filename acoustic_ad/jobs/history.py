@@ -56,10 +56,14 @@ def history_of(store: Store, machine: str) -> History:
         .where(columns.machine == machine, ~IS_FAILED, columns.id == newest_of(clip_scores))
         .order_by(columns.recorded_at, columns.sha256)
     )
-    failed = sa.select(columns.recorded_at, columns.reason).where(columns.machine == machine, IS_FAILED)
+    names = (columns.recorded_at, columns.reason, columns.recorded_at_source)
+    failed = sa.select(*names).where(columns.machine == machine, IS_FAILED)
     with store.reading() as connection:
         clips = [Judged(datetime.fromisoformat(at), *rest) for at, *rest in connection.execute(judged)]
-        lost = [Heard(datetime.fromisoformat(at), "failed", reason) for at, reason in connection.execute(failed)]
+        lost = [
+            Heard(datetime.fromisoformat(at), "failed", reason, source != "mtime")
+            for at, reason, source in connection.execute(failed)
+        ]
         return History(machine, clips, lost, events_of(connection, machine), mark_of(connection, machine))
 
 

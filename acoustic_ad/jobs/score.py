@@ -12,9 +12,10 @@ from typing import Any
 
 from acoustic_ad.errors import AcousticADError, BundleError, ClipError, ManifestError
 from acoustic_ad.jobs.clip_rows import clip_row_of
-from acoustic_ad.jobs.fleet_health import FACTS_FORMAT, quickest, refresh, was_cut_short
+from acoustic_ad.jobs.fleet_health import quickest, refresh, was_cut_short
 from acoustic_ad.jobs.fleet_report import fleet_status
 from acoustic_ad.jobs.lock import hold_lock
+from acoustic_ad.jobs.machine_facts import FACTS_FORMAT
 from acoustic_ad.jobs.plan import Planned, Planner
 from acoustic_ad.jobs.schema import ClipRow, FileFact
 from acoustic_ad.jobs.score_report import MODEL_CODES, Failure, ScoreReport, as_json

@@ -12,7 +12,7 @@ from acoustic_ad.jobs.explanation import CLIPS_TO_EXPLAIN, WHOLE_PATTERN, explai
 from acoustic_ad.jobs.schema import ClipRow
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
-EPISODE = Episode("alarm", NOON, None, "rule", 95.0, ("w1", "w2", "w3"))
+EPISODE = Episode("alarm", NOON, None, "rule", 95.0, ("w1", "w2", "w3"), NOON)
 
 
 def point(key: str, minutes: float, z: float | None) -> ClipPoint:
