@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from acoustic_ad.jobs.alarm_book import events_of
 from acoustic_ad.jobs.alarm_schema import EventRow, events
 from acoustic_ad.jobs.coverage import Heard
-from acoustic_ad.jobs.schema import IS_FAILED, ClipRow, clip_row, clip_scores
+from acoustic_ad.jobs.schema import IS_FAILED, ClipRow, clip_row, clip_scores, files
 from acoustic_ad.jobs.store import Store, newest_of
 
 _AT_ONCE: Final = 500
@@ -60,6 +60,7 @@ def history_of(store: Store, machine: str) -> History:
     failed = sa.select(*names).where(columns.machine == machine, IS_FAILED)
     with store.reading() as connection:
         clips = [Judged(datetime.fromisoformat(at), *rest) for at, *rest in connection.execute(judged)]
+        clips = _with_twins(connection, machine, clips)
         lost = [
             Heard(datetime.fromisoformat(at), "failed", reason, source != "mtime")
             for at, reason, source in connection.execute(failed)
@@ -67,11 +68,27 @@ def history_of(store: Store, machine: str) -> History:
         return History(machine, clips, lost, events_of(connection, machine), mark_of(connection, machine))
 
 
+def _with_twins(connection: sa.Connection, machine: str, clips: list[Judged]) -> list[Judged]:
+    """The clips, those of a broken sensor at every time that a file of the same bytes was recorded.
+
+    A dead microphone gives nothing but the same silence: one clip in the store, and yet a machine that is still heard.
+    """
+    query = sa.select(files.c.sha256, files.c.recorded_at).distinct()
+    broken = files.c.outcome == "sensor_fault"
+    found = connection.execute(query.where(files.c.machine == machine, broken, files.c.recorded_at.is_not(None)))
+    first = {clip.sha256: clip for clip in clips if clip.status == "sensor_fault"}
+    twins = {
+        clip._replace(recorded_at=datetime.fromisoformat(at)) for content, at in found if (clip := first.get(content))
+    }
+    return sorted(twins.union(clips), key=lambda clip: (clip.recorded_at, clip.sha256)) if twins else clips
+
+
 def mark_of(connection: sa.Connection, machine: str) -> tuple[Any, ...]:
     """What tells that a machine's clips or events have changed."""
     clips = sa.select(sa.func.max(clip_scores.c.id), sa.func.count()).where(clip_scores.c.machine == machine)
     known = sa.select(sa.func.max(events.c.id), sa.func.count()).where(events.c.machine == machine)
-    return (*connection.execute(clips).one(), *connection.execute(known).one())
+    seen = sa.select(sa.func.count()).where(files.c.machine == machine, files.c.outcome == "sensor_fault")
+    return tuple(value for query in (clips, known, seen) for value in connection.execute(query).one())
 
 
 def rows_of_contents(store: Store, machine: str, contents: Collection[str]) -> dict[str, ClipRow]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateColumn
 
-from acoustic_ad.jobs.alarm_schema import NEW_ALARM_COLUMNS, NEW_TABLES, alarms
-from acoustic_ad.jobs.schema import SCHEMA_VERSION, metadata, schema_version
+from acoustic_ad.jobs.alarm_schema import NEW_ALARM_COLUMNS, NEW_TABLES
+from acoustic_ad.jobs.schema import SCHEMA_VERSION, files, metadata, schema_version
 
 
 def create(connection: sa.Connection) -> None:
@@ -28,11 +28,9 @@ def migrate(connection: sa.Connection) -> None:
 
 
 def _to_schema_2(connection: sa.Connection) -> None:
-    """Events, what operators do with alarms, and what explains an alarm."""
+    """Events, what operators do with alarms, what explains an alarm, and the times of files."""
     for table in NEW_TABLES:
         table.create(connection)
-    present = {column["name"] for column in sa.inspect(connection).get_columns(alarms.name)}
-    for column in NEW_ALARM_COLUMNS:
-        if column.name not in present:
-            text = CreateColumn(column).compile(dialect=connection.dialect)
-            connection.exec_driver_sql(f"ALTER TABLE {alarms.name} ADD COLUMN {text}")
+    for column in (*NEW_ALARM_COLUMNS, files.c.recorded_at):
+        text = CreateColumn(column).compile(dialect=connection.dialect)
+        connection.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {text}")

@@ -13,7 +13,7 @@ from acoustic_ad.jobs.schema import FileFact, LedgerEntry
 from acoustic_ad.jobs.score_report import MODEL_CODES
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.tasks import FileStamp, ScoreTask
-from acoustic_ad.sound.manifest import Clip, sha256_of
+from acoustic_ad.sound.manifest import Clip, recording_time, sha256_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,8 @@ class Planner:
         return settled
 
     def _by_content(self, clip: Clip, model: Model, stat: os.stat_result, digest: str) -> Planned | None:
-        fact = FileFact.of(clip.clip_id, clip.machine, stat, digest)
+        at, _ = recording_time(clip, stat.st_mtime)
+        fact = FileFact.of(clip.clip_id, clip.machine, stat, digest, at)
         if digest in self._known_digests(clip.machine):
             self._count_scored(clip.machine, digest)
             self.known.facts.append(fact)

@@ -68,11 +68,19 @@ class FileFact:
     mtime_ns: int
     sha256: str | None  # None where the file could not be read
     ctime_ns: int = 0  # 0: not known, and not compared
+    recorded_at: datetime | None = None  # with a zone; None where nobody asked
 
     @classmethod
-    def of(cls, clip_id: str, machine: str, stat: os.stat_result, sha256: str | None) -> FileFact:
+    def of(
+        cls,
+        clip_id: str,
+        machine: str,
+        stat: os.stat_result,
+        sha256: str | None,
+        recorded_at: datetime | None = None,
+    ) -> FileFact:
         """The fact as `stat`, taken before the bytes were read, tells it."""
-        return cls(clip_id, machine, stat.st_size, stat.st_mtime_ns, sha256, stat.st_ctime_ns)
+        return cls(clip_id, machine, stat.st_size, stat.st_mtime_ns, sha256, stat.st_ctime_ns, recorded_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +199,8 @@ files = sa.Table(
     sa.Column("sha256", sa.Text),
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("reason", sa.Text),
+    # Since schema 2. A dead microphone gives the same bytes for days: one clip, but many files, each with its time.
+    sa.Column("recorded_at", sa.Text),
 )
 
 machines = sa.Table(

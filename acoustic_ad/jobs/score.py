@@ -121,6 +121,7 @@ class _Job:
             raise
         if self.planner.known.facts:
             self.store.commit(self.run_id, self.root, [], self.planner.known.facts)
+            self.touched |= {fact.machine for fact in self.planner.known.facts}  # heard again, if only by silence
         self._update_machines()
         self._refuse_without_models()
 
