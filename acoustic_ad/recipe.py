@@ -275,7 +275,7 @@ def assumption(file: Path) -> str:
 def _without(table: Mapping[str, Any], wrong: set[str]) -> Recipe:
     """The recipe with defaults in place of the wrong keys (dotted paths), as far as `Recipe.problems` reads it."""
     kept: dict[str, dict[str, Any]] = {}
-    for name in ("audio", "features", "detector"):
+    for name in ("audio", "features", "detector", "health"):
         part = table.get(name)
         keys = part.items() if isinstance(part, Mapping) else ()
         kept[name] = {key: value for key, value in keys if f"{name}.{key}" not in wrong}
