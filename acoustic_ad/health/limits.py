@@ -180,6 +180,7 @@ class _Search:
 
     def __init__(self, policy: Policy, highest: Array32, years: float, clips_per_year: float) -> None:
         self.policy, self.highest, self.years = policy, highest, years
+        self.most = highest.max(axis=0)
         self.shares = np.array(chart_shares(policy))
         self.soon = max(clips_per_year / DAYS_A_YEAR * policy.must_find_days, 50.0)  # clips
 
@@ -207,16 +208,16 @@ class _Search:
 
     def episodes(self, warning: Array, alarm: Array, level: float, clear: float, only: slice = slice(None)) -> float:
         """Episodes of one machine: the index reaches `level`, and the end is when it has come below `clear`."""
-        all_of_them = self.highest[:, :, only]
-        up = np.zeros(all_of_them.shape[2], bool)
-        count = 0
         low, high = warning.astype(np.float32), alarm.astype(np.float32)
-        for highest in all_of_them:
+        ever = (self.most[:, only] >= (low if level == WARNING_INDEX else high)[:, None]).any(axis=0)
+        up = np.zeros(int(ever.sum()), bool)
+        count = 0
+        for highest in self.highest[:, :, only].compress(ever, axis=2):
             index = index_of(highest, low, high)
             raised = index >= level
             count += int((raised & ~up).sum())
             up = (up | raised) & ~(index < clear)
-        return count / up.size
+        return float(count / ever.size)
 
     def _pieces(self, budget: float) -> Array32:
         """Highest statistics [charts, pieces] of pieces of time that are short enough for less than one episode."""

@@ -78,12 +78,11 @@ def healthy_statistics(policy: Policy, what: Simulated) -> tuple[Array32, Array3
             statistic += gain * now - reference
             np.maximum(statistic, 0.0, out=statistic)
             np.maximum(highest[:-1], statistic, out=highest[:-1])
-    ascending = np.argsort(rho, kind="stable")
-    return rho[ascending], found[:, :, ascending]
+    return rho, found
 
 
 def _calibrated(what: Simulated, rng: np.random.Generator) -> tuple[Array32, Array]:
-    """Autocorrelations [machines] and calibration scores [machines, clips] that fit the estimate.
+    """Autocorrelations [machines], ascending, and calibration scores [machines, clips] that fit the estimate.
 
     Calibration sets are drawn for autocorrelations about the estimate, and those kept which lead to the same estimate:
     approximate Bayesian computation, with a prior that is even in Fisher's transform but for half of it on
@@ -105,6 +104,7 @@ def _calibrated(what: Simulated, rng: np.random.Generator) -> tuple[Array32, Arr
         weight = prior * np.exp(-((off / close) ** 2) / 2)
         close *= 1.5
     chosen = rng.choice(pool, what.machines, p=weight / weight.sum())
+    chosen = chosen[np.argsort(rho[chosen], kind="stable")]
     scores = np.moveaxis(drawn, 1, 0)[chosen].reshape(what.machines, -1)[:, : what.clips]
     return rho[chosen], scores.astype(np.float64)
 
