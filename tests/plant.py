@@ -18,7 +18,7 @@ import numpy as np
 from acoustic_ad.health.baseline import Baseline
 from acoustic_ad.jobs.alarm_list import alarm_list, alarm_list_json
 from acoustic_ad.jobs.baselines import baseline_of
-from acoustic_ad.jobs.fleet_report import fleet_json, fleet_status
+from acoustic_ad.jobs.fleet_report import fleet_json, fleet_status, fleet_status_at
 from acoustic_ad.jobs.score import ScoreOptions, ScoreReport, score
 from acoustic_ad.jobs.store import ClipRow, FileFact, Store
 from acoustic_ad.models.bundle import TrainingDetails
@@ -90,6 +90,12 @@ class Plant:
         with Store.open(self.db, read_only=True) as store:
             document = fleet_json(fleet_status(store))
         return {machine["machine"]: machine for machine in document["machines"]}
+
+    def status_at(self, time: str, machine: str = "fan") -> dict[str, Any]:
+        """What `status --as-of TIME --json` answers of a machine."""
+        with Store.open(self.db, read_only=True) as store:
+            document = fleet_json(fleet_status_at(store, self.models, datetime.fromisoformat(time)))
+        return {found["machine"]: found for found in document["machines"]}[machine]
 
     def alarms(self, **options: Any) -> list[dict[str, Any]]:
         """What `alarms list --json` answers."""

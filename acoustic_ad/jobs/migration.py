@@ -32,5 +32,7 @@ def _to_schema_2(connection: sa.Connection) -> None:
     for table in NEW_TABLES:
         table.create(connection)
     for column in (*NEW_ALARM_COLUMNS, files.c.recorded_at):
-        text = CreateColumn(column).compile(dialect=connection.dialect)
-        connection.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {text}")
+        present = {found["name"] for found in sa.inspect(connection).get_columns(column.table.name)}
+        if column.name not in present:
+            text = CreateColumn(column).compile(dialect=connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {text}")
