@@ -13,6 +13,7 @@ from typing import Any, Final
 WINDOW: Final = timedelta(days=30)
 # From this many days on, what a usual day brings tells more than the usual gap: many machines are heard by day only.
 FEWEST_DAYS: Final = 3
+SOME: Final = 1.5  # times as long is about as long
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ def coverage_of(clips: Sequence[Heard], as_of: datetime) -> Coverage | None:
     """The coverage up to `as_of`; None where no clip was recorded before.
 
     What is expected follows from the clips themselves: over three days and more the usual number of a day on which any
-    came, below that the usual gap. So a recorder that was always half deaf is not found out, one that becomes so is.
+    came, below that no holes beside those that come again, such as nights. So a recorder that was always half deaf is
+    not found out, one that becomes so is.
     """
     begin = as_of - WINDOW
     known = sorted((clip for clip in clips if clip.recorded_at <= as_of), key=lambda clip: clip.recorded_at)
@@ -77,11 +79,22 @@ def coverage_of(clips: Sequence[Heard], as_of: datetime) -> Coverage | None:
 
 def _expected(times: Sequence[datetime], begin: datetime, as_of: datetime) -> int | None:
     """From all that came so far, so that a month with holes does not become what is expected."""
-    if len(times) < 2:
+    if len(times) < 2 or times[-1] == times[0]:
         return None
     by_day = Counter(time.date() for time in times)
     whole_days = sorted(by_day)[1:-1]  # the first and the last may have begun late and ended early
     if len(whole_days) >= FEWEST_DAYS:
         return round(median(by_day[day] for day in whole_days) * ((as_of - begin) / timedelta(days=1)))
-    gap = median((late - early).total_seconds() for early, late in pairwise(times))
-    return round((as_of - begin).total_seconds() / gap) + 1 if gap > 0 else None
+    gaps = [(late - early).total_seconds() for early, late in pairwise(times)]
+    step = median(gap for gap in gaps if gap > 0)
+    usual = [gap for gap in gaps if _is_usual(gap, gaps, step)]
+    holes = [gap for gap in gaps if not _is_usual(gap, gaps, step)]
+    silence = (as_of - times[-1]).total_seconds()
+    if silence > SOME * max(usual, default=step):
+        holes.append(silence + step)  # as if a clip came this moment
+    return sum(time > as_of - WINDOW for time in times) + sum(round(hole / step) - 1 for hole in holes)
+
+
+def _is_usual(gap: float, gaps: Sequence[float], step: float) -> bool:
+    """Whether a gap is about the usual one, or not the only one of its length: a night comes again."""
+    return gap <= SOME * step or sum(gap / SOME <= other <= gap * SOME for other in gaps) > 1

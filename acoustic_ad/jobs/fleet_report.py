@@ -47,9 +47,10 @@ class MachineStatus:
 
 @dataclass(frozen=True, slots=True)
 class FleetStatus:
-    """The fleet at a moment."""
+    """The fleet at a moment: what was recorded up to `as_of`, which in an archive is long before it is `seen_at`."""
 
     as_of: datetime
+    seen_at: datetime
     machines: list[MachineStatus] = field(default_factory=list)
     drift: FleetDrift | None = None
 
@@ -71,7 +72,7 @@ def fleet_status(store: Store, machines: Collection[str] | None = None, now: dat
         for row in rows
         if machines is None or row.machine in machines
     ]
-    return FleetStatus(present, found, drift_of(rows))
+    return FleetStatus(present, now, found, drift_of(rows))
 
 
 def fleet_status_at(store: Store, models: Path, as_of: datetime) -> FleetStatus:
@@ -94,7 +95,7 @@ def fleet_status_at(store: Store, models: Path, as_of: datetime) -> FleetStatus:
         ]
         lost = sum(clip.recorded_at <= as_of for clip in history.failed)
         found.append(MachineStatus(replace(told.row, failed=lost), open_alarm(alarms)))
-    return FleetStatus(as_of, found, drift_of([status.row for status in found]))
+    return FleetStatus(as_of, as_of, found, drift_of([status.row for status in found]))
 
 
 def drift_of(rows: Sequence[MachineRow]) -> FleetDrift | None:

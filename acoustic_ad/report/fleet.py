@@ -43,11 +43,11 @@ CSV_COLUMNS: Final = (
 
 def fleet_table(fleet: FleetStatus) -> str:
     """One row per machine. `heard` are received of expected clips, `false alarms` those to expect in a month."""
-    rows = [_row(machine, fleet.as_of) for machine in fleet.machines]
+    rows = [_row(machine, fleet.seen_at) for machine in fleet.machines]
     return text_table(COLUMNS, rows, right=NUMBERS)
 
 
-def _row(machine: MachineStatus, as_of: datetime) -> list[str | Text]:
+def _row(machine: MachineStatus, seen_at: datetime) -> list[str | Text]:
     row, facts = machine.row, machine.facts
     shelved = " (shelved)" if machine.shelved else ""
     promise = facts.get("false_alarms") or {}
@@ -60,7 +60,7 @@ def _row(machine: MachineStatus, as_of: datetime) -> list[str | Text]:
         str(row.clips),
         _heard_of_expected(facts.get("coverage")),
         str(row.failed),
-        age(row.last_clip_at, as_of),
+        age(row.last_clip_at, seen_at),
         f"{promise['alarms_per_month']:.2g}/month" if promise else "-",
         str(facts.get("stands_out") or "-"),
     ]

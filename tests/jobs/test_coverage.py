@@ -44,6 +44,15 @@ def test_a_machine_that_is_heard_by_day_only_lacks_nothing() -> None:
     assert found is not None and (found.expected, found.received) == (8 * 36, 8 * 36)
 
 
+def test_nights_are_no_holes_also_in_the_first_days() -> None:
+    heard = [clip for day in range(2) for clip in clips(10, timedelta(minutes=10), NOON + timedelta(days=day))]
+    heard += clips(5, timedelta(minutes=10), NOON + timedelta(days=2))
+    found = coverage_of(heard, heard[-1].recorded_at)
+    assert found is not None and (found.expected, found.received) == (25, 25)
+    one_night = coverage_of(heard[:20], heard[19].recorded_at)
+    assert one_night is not None and (one_night.expected or 0) > 20, "of one night nobody knows that it comes again"
+
+
 def test_only_the_last_thirty_days_count_and_older_ones_tell_what_is_usual() -> None:
     heard = clips(40 * 24, timedelta(hours=1))
     as_of = NOON + timedelta(days=60)
