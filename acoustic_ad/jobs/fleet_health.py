@@ -79,7 +79,7 @@ def quickest(store: Store, machines: Iterable[str]) -> list[str]:
     """As many of the machines as can be told at once: those with the fewest clips."""
     count = sa.select(clip_scores.c.machine, sa.func.count()).group_by(clip_scores.c.machine)
     with store.reading() as connection:
-        clips: dict[str, int] = dict(connection.execute(count).tuples().all())
+        clips: dict[str, int] = {row[0]: row[1] for row in connection.execute(count)}
     left = QUICK_CLIPS
     quick = []
     for machine in sorted(machines, key=lambda machine: clips.get(machine, 0)):

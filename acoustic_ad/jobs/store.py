@@ -210,7 +210,7 @@ class Store:
         query = sa.select(*(machines.c[name] for name in names)).order_by(machines.c.machine)
         count = sa.select(clip_scores.c.machine, sa.func.count()).where(IS_FAILED).group_by(clip_scores.c.machine)
         with self.reading() as connection:
-            failed: dict[str, int] = dict(connection.execute(count).tuples().all())
+            failed: dict[str, int] = {row[0]: row[1] for row in connection.execute(count)}
             rows = connection.execute(query).mappings()
             found = [MachineRow(**row, failed=failed.get(row["machine"], 0)) for row in rows]
         return [
