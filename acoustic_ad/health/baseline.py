@@ -175,7 +175,7 @@ def autocorrelation(z: Array, sessions: npt.NDArray[np.int64]) -> float:
     order = np.argsort(sessions, kind="stable")
     z, sessions = z[order], sessions[order]
     together = sessions[1:] == sessions[:-1]
-    if together.sum() < 5:
+    if together.sum() < 5 or not z.any():
         return 0.0
     r = (z[1:] * z[:-1])[together].mean() / (z * z).mean()
     first, lengths = np.unique(sessions, return_index=True, return_counts=True)[1:]

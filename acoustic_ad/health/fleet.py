@@ -39,7 +39,7 @@ def fleet_drift(history: Mapping[str, Sequence[tuple[datetime, float]]]) -> Flee
 
     Each machine's days become medians. For every day on which the change may have begun, a machine has moved when its
     medians from that day on differ from those before by four standard errors, and all of the latest days lie on that
-    side too. The day with the most machines is it, if they are at least three, and 60 % of those that can tell.
+    side too. The likeliest day is taken at which at least three machines moved, and 60 % of those that can tell.
     """
     names = sorted(name for name, clips in history.items() if clips)
     if len(names) < FEWEST_MACHINES:
@@ -48,9 +48,10 @@ def fleet_drift(history: Mapping[str, Sequence[tuple[datetime, float]]]) -> Flee
     best: tuple[float, int, Array, npt.NDArray[np.bool_]] | None = None
     for day in range(BEFORE_DAYS, medians.shape[1] - AFTER_DAYS + 1):
         shift, moved = _moved(medians, day)
+        balance = (day * (medians.shape[1] - day)) ** 0.5  # as in the likelihood of a change point
         for direction in (1.0, -1.0):
             same = moved & (np.sign(shift) == direction)
-            strength = float(np.abs(shift[same]).sum())
+            strength = float(np.abs(shift[same]).sum()) * balance
             if _is_drift(same, shift) and (best is None or strength > best[0]):
                 best = strength, day, shift, same
     if best is None:

@@ -75,7 +75,7 @@ class Hearing:
     def onset(self, stretch: Stretch, clip: int) -> int:
         """The clip with which the change began that was raised at a clip: the first after the chart's last zero.
 
-        That is the usual estimate of a CUSUM's change point. Persistence has no zeros: there it is the fast CUSUM's.
+        That is the usual estimate of a CUSUM's change point. Persistence has no zeros: the first CUSUM stands in.
         """
         number = self.loudest(clip)[0] % (len(self.statistics) - 1)
         zeros = np.flatnonzero(self.statistics[number, stretch.first : clip] == 0.0)

@@ -60,7 +60,7 @@ class Facts:
 class ChartLimit:
     """The limits of one chart, in the unit of its statistic."""
 
-    chart: str  # "fast CUSUM", "CUSUM", "slow EWMA", "3 of 5 clips"
+    chart: str  # "CUSUM of large changes", "slow EWMA", "3 of 5 clips" ...
     warning: float
     alarm: float
 

@@ -48,8 +48,9 @@ class Policy:
 
     alarm_per_machine_year: float = 1.0  # false ALARMs on a healthy machine
     warning_per_machine_year: float = 12.0  # false WARNINGs on a healthy machine, those that become an ALARM included
-    fast_reference: float = 1.5  # the fast CUSUM gathers what a clip's z has above this
-    cusum_reference: float = 0.5  # and the CUSUM for lasting changes what it has above this
+    large_reference: float = 1.5  # the CUSUM of large changes gathers what a clip's z has above this,
+    medium_reference: float = 1.0  # that of medium ones above this,
+    small_reference: float = 0.5  # that of small ones above this
     slow_weight: float = 0.01  # of the newest clip in the slow EWMA
     persistence_clips: int = 3  # that many ...
     persistence_among: int = 5  # ... of so many clips
@@ -109,8 +110,9 @@ class Policy:
             ("persistence_among", "12", 12),
             ("warning_clear_index", "50, the warning limit", WARNING_INDEX),
             ("alarm_clear_index", "80, the alarm limit", ALARM_INDEX),
-            ("cusum_reference", "fast_reference", self.fast_reference),
-            ("fast_reference", "z_cap", self.z_cap),
+            ("small_reference", "medium_reference", self.medium_reference),
+            ("medium_reference", "large_reference", self.large_reference),
+            ("large_reference", "z_cap", self.z_cap),
             ("learning_clips", "1,000", 1_000),
         )
         found = [f"{name}: {values[name]:g} is above {what}" for name, what, most in orders if values[name] > most]

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from acoustic_ad.health.baseline import Baseline
+from acoustic_ad.health.charts import SLOW
 from acoustic_ad.health.excursions import Excursion, Level
 from acoustic_ad.health.feedback import found_by_people
 from acoustic_ad.health.gaps import longest_usual_gap
@@ -260,7 +261,7 @@ def _trend(policy: Policy, hearing: Hearing) -> Trend | None:
     since = hearing.times[-1] - policy.trend_days * DAY_S
     first = max(stretch.first + stretch.learning, int(np.searchsorted(hearing.times, since)))
     limits = hearing.limits[hearing.which[-1]]
-    slow = next(chart for chart in limits.charts if chart.chart == "slow EWMA")
+    slow = next(chart for chart in limits.charts if chart.chart == SLOW)
     z = np.minimum(hearing.z[first:], policy.z_cap)
     return trend_of(hearing.times[first:] / DAY_S, z, slow.alarm, limits.facts.autocorrelation)
 
