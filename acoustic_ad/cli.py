@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acoustic_ad import __version__
+from acoustic_ad.cli_alarms import alarms_app
 from acoustic_ad.cli_export import export
+from acoustic_ad.cli_health import events_app, health_app, status
 from acoustic_ad.cli_manifest import manifest_app
 from acoustic_ad.cli_models import models_app
 from acoustic_ad.console import answer, answer_json, command, complain, progress_bar, run_program, say
@@ -26,6 +28,10 @@ app = typer.Typer(
 )
 app.add_typer(manifest_app, name="manifest")
 app.add_typer(models_app, name="models")
+app.add_typer(alarms_app, name="alarms")
+app.add_typer(events_app, name="events")
+app.add_typer(health_app, name="health")
+app.command("status")(status)
 app.command("export")(export)
 
 Models = Annotated[Path, typer.Option("--models", envvar="ACOUSTIC_AD_MODELS", help="Folder of the model bundles.")]
@@ -154,7 +160,8 @@ def _check_words(exit_on: str | None, splits: tuple[str, ...]) -> None:
 def _tell_score(report: ScoreReport, as_json: bool) -> None:
     from acoustic_ad.jobs.score_report import MODEL_CODES
     from acoustic_ad.jobs.score_report import as_json as document
-    from acoustic_ad.report.tables import failure_lines, fleet_table, other_model_line, score_summary
+    from acoustic_ad.report.fleet import fleet_table, fleet_words
+    from acoustic_ad.report.tables import failure_lines, other_model_line, score_summary
 
     for line in failure_lines(report.failures, MODEL_CODES):
         complain(line)
@@ -162,7 +169,7 @@ def _tell_score(report: ScoreReport, as_json: bool) -> None:
         answer_json(document(report))
         return
     say(report.description)
-    answer(fleet_table(report.machines))
+    answer("\n".join([fleet_table(report.fleet), *fleet_words(report.fleet)]))
     say(score_summary(report.counts, report.ignored))
     if report.other_model:
         say(other_model_line(report.other_model))
@@ -175,24 +182,34 @@ def evaluate(
     models: Models = Path("models"),
     workers: WorkerCount = CORES,
     clip_timeout: Timeout = None,
+    db: Annotated[
+        str | None, typer.Option("--db", help="Clips without a label take it from events in this score store.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """AUC, pAUC (false-positive rate up to 0.1, McClish) and AP per machine, with bootstrap intervals.
 
     Uses the labelled clips of split test, or all labelled ones where no split is given. Sessions are resampled whole.
+    With --db, clips without a label count as anomalies where they belong to an alarm that `acoustic-ad events add`
+    calls a confirmed fault, and as normal where it was a false alarm; how many did is said.
     """
+    from contextlib import nullcontext
+
     from acoustic_ad.errors import ManifestError
     from acoustic_ad.jobs.evaluate import as_json as document
     from acoustic_ad.jobs.evaluate import evaluate as evaluate_all
-    from acoustic_ad.report.tables import evaluation_table, failure_lines, left_out_line
+    from acoustic_ad.jobs.store import Store
+    from acoustic_ad.report.tables import count_of, evaluation_table, failure_lines, left_out_line
 
-    with progress_bar() as bar:
+    opened = nullcontext() if db is None else Store.open(db, read_only=True, create=False)
+    with progress_bar() as bar, opened as store:
         found = evaluate_all(
             data,
             models,
             workers=workers,
             clip_timeout_s=clip_timeout,
             on_progress=lambda done, total: bar("scoring", done, total, ""),
+            store=store,
         )
     for line in failure_lines(found.failures):
         complain(line)
@@ -200,32 +217,13 @@ def evaluate(
         answer_json(document(found))
     else:
         say(f"recipe {', '.join(found.recipes)}, seed {', '.join(map(str, found.seeds))}")
+        for label, clips in found.from_events.items():
+            say(f"{count_of(clips, 'clip')} without a label taken for {label}, as events in {db} tell")
         answer(evaluation_table(document(found)))
         if found.evaluated and found.left_out:
             say(left_out_line(found.left_out))
     if not found.evaluated:
         raise ManifestError(f"{data}: no machine has scored clips of both labels, normal and anomaly (split test)")
-
-
-@app.command()
-@command
-def status(db: Db = "acoustic-ad.db", as_json: Json = False) -> None:
-    """Each machine's health, as of the last `score`."""
-    from acoustic_ad.jobs.score import machine_json
-    from acoustic_ad.jobs.store import Store
-    from acoustic_ad.report.tables import fleet_table
-    from acoustic_ad.sound.clip import one_line
-
-    with Store.open(db, read_only=True, create=False) as store:
-        name, machines, cut_short = store.name, store.machines(), store.cut_short()
-    if as_json:
-        answer_json({"machines": [machine_json(machine) for machine in machines], "cut_short": cut_short})
-    elif machines:
-        answer(fleet_table(machines))
-    else:
-        answer(f"{name} knows no machine yet: `acoustic-ad score FOLDER` judges the recordings in FOLDER")
-    for root in cut_short if not as_json else ():
-        say(f"the last `score` of {one_line(root)} was cut short, or is still at work: run it again to have all of it")
 
 
 @app.command()

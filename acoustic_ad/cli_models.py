@@ -159,6 +159,37 @@ def rollback(machine: Machine, models: Models = Path("models")) -> None:
     answer(f"{machine}: {version} is current again")
 
 
+@models_app.command("recalibrate")
+@command
+def recalibrate(
+    machine: Machine,
+    confirmed_normals: Annotated[
+        bool, typer.Option("--confirmed-normals", help="Clips of alarms that people called false join it.")
+    ] = False,
+    db: Annotated[str, typer.Option("--db", envvar="ACOUSTIC_AD_DB", help="Score store.")] = "acoustic-ad.db",
+    models: Models = Path("models"),
+    as_json: Json = False,
+) -> None:
+    """Let confirmed normal clips join a model's calibration, as a new version; `rollback` goes back.
+
+    Which clips: those of the alarms that `acoustic-ad events add MACHINE false-alarm --at TIME` was told of, as far as
+    the current version judged them. Refused while a warning or an alarm of the machine stands.
+    """
+    from acoustic_ad.errors import UsageError
+    from acoustic_ad.jobs.feedback import recalibrate as grow
+    from acoustic_ad.jobs.store import Store
+
+    if not confirmed_normals:
+        raise UsageError("say what is to join the calibration: --confirmed-normals")
+    with Store.open(db, read_only=True, create=False) as store:
+        done = grow(store, models, machine)
+    if as_json:
+        answer_json(done.as_json())
+    else:
+        answer(f"{machine}: {done.version} is current, {done.joined} clips joined the calibration of {done.before}")
+        say(done.promise)
+
+
 @models_app.command("verify")
 @command
 def verify(

@@ -35,6 +35,8 @@ SENSOR_CODES: Final[dict[str, str]] = {
     "constant": "the same value throughout: check the microphone and its converter",
     "clipped": "the signal sits at full scale: lower the recorder's gain",
     "stuck": "long runs of one repeated value: check the converter and the recorder",
+    "faint": "quieter than in training even where only the hall was heard: check the microphone, its gain and cover",
+    "missing_channel": "a channel that was heard in training is dead: check its microphone and cable",
 }
 
 

@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,10 +82,23 @@ class TrainingTable(_Table):
 
 
 class HealthTable(_Table):
-    """From clip scores to a state word (a first, plain policy)."""
+    """From clip scores to states and alarms: any keys of `health.policy.Policy`, with its defaults for the others."""
 
-    window_clips: int = Field(20, ge=1)  # the latest clips that speak for the machine
-    unusual_share: float = Field(0.5, gt=0, le=1)  # of them at index 50 or beyond: the machine is unusual
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        old = ("window_clips", "unusual_share")  # in recipes of older bundles: of no effect any more
+        return {key: value for key, value in (self.__pydantic_extra__ or {}).items() if key not in old}
+
+    def problems(self) -> list[str]:
+        from acoustic_ad.health.policy import Policy
+
+        try:
+            Policy.of(self.options)
+        except UsageError as error:
+            return [f"health.{line.strip()}" for line in str(error).splitlines()[1:]]
+        return []
 
 
 class Recipe(_Table):
@@ -103,7 +117,7 @@ class Recipe(_Table):
     scorer: ScorerTable = ScorerTable()
     training: TrainingTable = TrainingTable()
     health: HealthTable = HealthTable()
-    condition: str = ""  # a manifest column (speed, load, product): what is normal is learnt for each of its values
+    condition: str = ""  # a manifest column (speed, load, product): normal is learnt for each of its values
     members: tuple[Recipe, ...] = ()
     combine: Literal["mean", "best"] = "mean"
 
@@ -138,7 +152,7 @@ class Recipe(_Table):
 
     def problems(self) -> list[str]:
         """Impossible combinations across tables, each with the paths of its keys."""
-        found = []
+        found = self.health.problems()
         features, rate = self.features, self.audio.sample_rate_hz
         if features.fmin_hz >= features.fmax_hz:
             found.append(f"features.fmin_hz: {features.fmin_hz:g} is not below features.fmax_hz {features.fmax_hz:g}")
@@ -254,18 +268,14 @@ def recipe_files() -> dict[str, Path]:
 
 def assumption(file: Path) -> str:
     """What a recipe assumes: the comment that it opens with, as one line."""
-    lines = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        lines.append(line.lstrip("# ").strip())
-    return " ".join(lines)
+    lines = takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())
+    return " ".join(line.lstrip("# ").strip() for line in lines)
 
 
 def _without(table: Mapping[str, Any], wrong: set[str]) -> Recipe:
     """The recipe with defaults in place of the wrong keys (dotted paths), as far as `Recipe.problems` reads it."""
     kept: dict[str, dict[str, Any]] = {}
-    for name in ("audio", "features", "detector"):
+    for name in ("audio", "features", "detector", "health"):
         part = table.get(name)
         keys = part.items() if isinstance(part, Mapping) else ()
         kept[name] = {key: value for key, value in keys if f"{name}.{key}" not in wrong}

@@ -15,11 +15,12 @@ TREES = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in FIL
 
 SIBLINGS = {"sound", "detectors", "scores", "health"}
 TOP = {"cli", "report"}
-# Room -> the rooms it may import from, beside itself. `recipe` looks up the options of the detector that it names.
+# Room -> the rooms it may import from, beside itself. `recipe` looks up the options of the detector that it names, and
+# those of the health policy.
 # jobs and report are neighbours: a job hands out rows in the shape that people read.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
-    "recipe": {"errors", "detectors"},
+    "recipe": {"errors", "detectors", "health"},
     "sound": {"errors"},
     "detectors": {"errors"},
     "scores": {"errors"},

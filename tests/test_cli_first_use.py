@@ -32,7 +32,7 @@ def test_a_dead_sensor_is_not_healthy(models, broken, tmp_path):
     arguments = ("score", tmp_path / "sound", "--models", models, "--db", tmp_path / "x.db", "--workers", "1")
     scored = acoustic_ad(*arguments, "--json", "--exit-on", "warning").json
     (fan,) = scored["machines"]
-    assert (fan["state"], fan["since"], fan["heard"]) == ("sensor_fault", "2026-01-05T08:01:00Z", "normal")
+    assert (fan["state"], fan["since"], fan["heard"]) == ("sensor_fault", "2026-01-05T08:01:00Z", "learning")
     assert (fan["clips"], fan["last_clip_at"]) == (1, "2026-01-05T08:25:00Z")
     assert scored["clips"]["sensor_fault"] == 25
     shown = acoustic_ad("status", "--db", tmp_path / "x.db").out
@@ -40,13 +40,13 @@ def test_a_dead_sensor_is_not_healthy(models, broken, tmp_path):
 
     write_clips(folder, "fan", [30])
     (mended,) = acoustic_ad(*arguments, "--json").json["machines"]
-    assert (mended["state"], mended["since"]) == ("normal", "2026-01-05T08:00:00Z")
+    assert (mended["state"], mended["clips"]) == ("learning", 2)
 
 
 def test_a_sensor_that_breaks_calls_nothing_off(models, broken, tmp_path):
-    """A machine that was unusual before its sensor broke still ends the job with 4, and the table tells both."""
+    """A machine that was in alarm before its sensor broke still ends the job with 4, and the table tells both."""
     folder = tmp_path / "sound" / "pump"
-    folder.mkdir(parents=True)
+    write_clips(folder, "pump", range(14))
     for number in range(18, 22):
         (folder / clip_name(number)).write_bytes(wav("pump", number, fault="cavitation"))
     (folder / clip_name(40)).write_bytes(broken["constant"]())
@@ -54,12 +54,14 @@ def test_a_sensor_that_breaks_calls_nothing_off(models, broken, tmp_path):
     db = tmp_path / "x.db"
     arguments = ("score", tmp_path / "sound", "--models", models, "--db", db, "--workers", "1")
     run = acoustic_ad(*arguments, "--exit-on", "warning", code=4)
-    (line,) = run.out.splitlines()[1:]
-    assert "sensor fault" in line and "constant (" in line and "unusual before that: " in line
-    assert line.split()[6:8] == ["4", "1"]  # clips, failed
-    assert "6 clips: 4 scored, 1 failed, 1 sensor fault" in run.err
+    line = run.out.splitlines()[1]
+    assert "sensor fault" in line and "constant (" in line and "ALARM before that: " in line
+    assert "check the microphone and its converter; then: listen to pump/" in run.out
+    assert "20 clips: 18 scored, 1 failed, 1 sensor fault" in run.err
     (pump,) = acoustic_ad("status", "--db", db, "--json").json["machines"]
-    assert (pump["state"], pump["heard"], pump["failed"]) == ("sensor_fault", "warning", 1)
+    assert (pump["state"], pump["heard"], pump["failed"], pump["clips"]) == ("sensor_fault", "alarm", 1, 18)
+    assert (pump["coverage"]["received"], pump["coverage"]["failed"]) == (20, {"unsupported": 1})
+    assert pump["alarm"]["level"] == "alarm"
 
 
 # --- models ----------------------------------------------------------------------------------------------------------
@@ -222,7 +224,8 @@ def test_a_status_without_machines_says_what_to_do(tmp_path):
     Store.open(tmp_path / "new.db").close()
     shown = acoustic_ad("status", "--db", tmp_path / "new.db")
     assert "acoustic-ad score" in shown.out and shown.err == ""
-    assert acoustic_ad("status", "--db", tmp_path / "new.db", "--json").json == {"machines": [], "cut_short": []}
+    document = acoustic_ad("status", "--db", tmp_path / "new.db", "--json").json
+    assert (document["machines"], document["cut_short"], document["fleet_drift"]) == ([], [], None)
 
 
 def test_one_clip_is_one_clip(models, tmp_path):

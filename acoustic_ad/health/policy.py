@@ -1,38 +1,142 @@
-"""When a machine counts as unusual: a first, plain policy. No alarm yet, and no promise of a false-alarm rate."""
+"""What a user asks of the health of a machine: how many false alarms are bearable, and how an alarm behaves."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal
+
+from acoustic_ad.errors import UsageError
 
 State = Literal["learning", "normal", "warning", "alarm", "off", "no_data", "sensor_fault"]
 
-# What people read. `warning` is called unusual until a stated false-alarm budget stands behind the word.
-WORDS: dict[State, str] = {
+# What people read.
+WORDS: Final[dict[State, str]] = {
     "learning": "learning",
     "normal": "normal",
-    "warning": "unusual",
+    "warning": "WARNING",
     "alarm": "ALARM",
     "off": "off",
     "no_data": "no data",
     "sensor_fault": "sensor fault",
 }
 
-# The index at which a clip, and a machine, leaves its normal range.
-LIMIT_INDEX = 50.0
+# The status signals of NAMUR NE 107, plus its "no signal": what control rooms know.
+NE107: Final[dict[State, str]] = {
+    "learning": "check function",
+    "normal": "normal",
+    "warning": "maintenance required",
+    "alarm": "out of specification",
+    "off": "normal",
+    "no_data": "check function",
+    "sensor_fault": "failure",
+}
+
+# The health index: 0 is the machine's normal, and these two mean the same on every machine.
+WARNING_INDEX: Final = 50.0
+ALARM_INDEX: Final = 80.0
+LIMIT_INDEX: Final = WARNING_INDEX  # also the index of a single clip at which it leaves the normal range
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How clips add up to a state."""
+    """How clips add up to a state. Only the first two are for users; the others are for `health replay`.
 
-    window_clips: int = 20  # the latest clips, by time of recording, that speak for the machine
-    unusual_share: float = 0.5  # of them at or beyond index 50: the machine is unusual
-    fewest_clips: int = 3  # below this, one odd clip would be the whole verdict
+    Numbers of clips are of scored clips: what a machine that is off, or a broken sensor, sends does not count.
+    """
+
+    alarm_per_machine_year: float = 1.0  # false ALARMs on a healthy machine
+    warning_per_machine_year: float = 12.0  # false WARNINGs on a healthy machine, those that become an ALARM included
+    large_reference: float = 1.5  # the CUSUM of large changes gathers what a clip's z has above this,
+    medium_reference: float = 1.0  # that of medium ones above this,
+    small_reference: float = 0.5  # that of small ones above this
+    slow_weight: float = 0.01  # of the newest clip in the slow EWMA
+    persistence_clips: int = 3  # that many ...
+    persistence_among: int = 5  # ... of so many clips
+    z_cap: float = 4.0  # more than this no single clip counts in a CUSUM or an EWMA
+    raise_clips: int = 2  # nothing is raised unless so many of the latest `persistence_among` clips ...
+    raise_z: float = 1.0  # ... are at least this unusual themselves: one slammed door is no alarm
+    clear_clips: int = 12  # clips in a row below the clear level before an episode ends
+    warning_clear_index: float = 35.0
+    alarm_clear_index: float = 50.0
+    learning_clips: int = 10  # before these are there, nothing is said
+    relearn_clips: int = 100  # clips after maintenance that make the new baseline
+    realarm_days: float = 7.0  # an acknowledged alarm that is still there speaks up again
+    gap_factor: float = 2.0  # times the machine's usual gap without a clip: no data
+    gap_floor_hours: float = 24.0  # never called silent before: jobs may run once a day
+    trend_days: float = 14.0  # how far back the trend looks
+    must_find_z: float = 3.0  # limits that would not find a lasting change of this size ...
+    must_find_days: float = 7.0  # ... within so many days promise nothing: the budget counts as unattainable
+
+    def __post_init__(self) -> None:
+        problems = self._problems()
+        if problems:
+            raise UsageError("health policy:\n" + "\n".join(f"  {line}" for line in problems))
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any]) -> Policy:
+        """The policy in a TOML or JSON table; raises UsageError that names every wrong key."""
+        known = [field.name for field in fields(cls)]
+        problems = [f"{key}: unknown key; one of {', '.join(known)}" for key in table if key not in known]
+        right = {key: value for key, value in table.items() if key in known}
+        for key, value in table.items():
+            whole = key in _COUNTS
+            number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+            if key in right and not number:
+                problems.append(f"{key}: {value!r} is not a {'whole ' if whole else ''}number")
+                del right[key]
+        try:
+            policy = cls(**right)
+        except UsageError as error:
+            problems += [line.strip() for line in str(error).splitlines()[1:]]
+        if problems:
+            raise UsageError("health policy:\n" + "\n".join(f"  {line}" for line in problems))
+        return policy
+
+    def _problems(self) -> list[str]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        found = [
+            f"{name}: {value!r} is not a positive number" for name, value in values.items() if not _positive(value)
+        ]
+        if found:
+            return found
+        orders = (
+            ("alarm_per_machine_year", "warning_per_machine_year", self.warning_per_machine_year),
+            ("warning_per_machine_year", "a thousand", 1_000.0),
+            ("slow_weight", "1", 1.0),
+            ("persistence_clips", "persistence_among", self.persistence_among),
+            ("raise_clips", "persistence_among", self.persistence_among),
+            ("persistence_among", "12", 12),
+            ("warning_clear_index", "50, the warning limit", WARNING_INDEX),
+            ("alarm_clear_index", "80, the alarm limit", ALARM_INDEX),
+            ("small_reference", "medium_reference", self.medium_reference),
+            ("medium_reference", "large_reference", self.large_reference),
+            ("large_reference", "z_cap", self.z_cap),
+            ("learning_clips", "1,000", 1_000),
+        )
+        found = [f"{name}: {values[name]:g} is above {what}" for name, what, most in orders if values[name] > most]
+        if self.relearn_clips < 20:
+            found.append(f"relearn_clips: {self.relearn_clips} clips are too few for a baseline; at least 20")
+        return found
+
+
+_COUNTS: Final = (
+    "persistence_clips",
+    "persistence_among",
+    "raise_clips",
+    "clear_clips",
+    "learning_clips",
+    "relearn_clips",
+)
+
+
+def _positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0
 
 
 def clip_index(score: float, typical: float, limit: float) -> float:
-    """A clip score on a scale that means the same on every machine, within 0..100.
+    """A single clip's score on a scale that means the same on every machine, within 0..100.
 
     0 is the median of normal clips, 50 the limit of the normal range, 100 twice as far from the median as the limit.
     """

@@ -1,69 +1,278 @@
-"""The state of a machine over time: a pure function of the policy and the clips, in the order of their recording."""
+"""The health of a machine over time: a pure function of policy, baselines, clips by time of recording, and events."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from statistics import median
+from datetime import datetime, timedelta
+from typing import Final
 
-from acoustic_ad.health.policy import LIMIT_INDEX, Policy, State
+import numpy as np
+
+from acoustic_ad.health.baseline import Baseline
+from acoustic_ad.health.charts import SLOW
+from acoustic_ad.health.excursions import Excursion, Level
+from acoustic_ad.health.feedback import found_by_people
+from acoustic_ad.health.gaps import longest_usual_gap
+from acoustic_ad.health.hearing import DAY_S, Hearing, Scored, Stretch, hear
+from acoustic_ad.health.policy import NE107, Policy, State
+from acoustic_ad.health.records import ClipPoint, Episode, Event, EventKind, MachineHealth, StateChange
+from acoustic_ad.health.trend import Trend, trend_of
+
+__all__ = [
+    "ClipPoint",
+    "Episode",
+    "Event",
+    "EventKind",
+    "Level",
+    "MachineHealth",
+    "StateChange",
+    "Trend",
+    "machine_health",
+]
+
+_RULES: Final[dict[State, str]] = {
+    "off": "the newest clip is of a machine that is off",
+    "sensor_fault": "the newest clip shows a broken sensor",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class ClipPoint:
-    """A clip on a machine's timeline."""
+def machine_health(
+    policy: Policy,
+    baselines: Mapping[str, Baseline],
+    clips: Iterable[ClipPoint],
+    events: Iterable[Event] = (),
+    as_of: datetime | None = None,
+) -> MachineHealth:
+    """The health after all clips and events up to `as_of`, whatever the order of their arrival.
 
-    recorded_at: datetime
-    status: str  # scored, off, sensor_fault; failed clips say nothing of the machine
-    index: float | None  # 0..100; None unless scored
-    key: str = ""  # orders clips of the same instant, so that the order of arrival never matters
-
-
-@dataclass(frozen=True, slots=True)
-class MachineHealth:
-    """How a machine is."""
-
-    state: State
-    since: datetime | None  # when the clip was recorded that brought the state about
-    heard: State  # what the scored clips alone say: a sensor that broke later does not take it back
-    index: float | None  # 0..100, 50 is the limit; None where there is no usable clip
-    clips: int  # scored clips behind it, over all time
-    last_clip_at: datetime | None  # of any readable clip
-
-
-def machine_health(policy: Policy, clips: Iterable[ClipPoint]) -> MachineHealth:
-    """The health after all clips; their order of arrival does not matter, clips without an index do not move it.
-
-    While the newest clips show a broken sensor, the machine is in `sensor_fault`, since the first of them. The next
-    clip without that fault brings back what was heard, as old as it is.
+    `baselines` are by the models' digests; clips of a model without one are held against the limits of the poorest
+    baseline there is. Clips that are off or of a broken sensor do not move the statistic. Silence is no_data only
+    where `as_of` says what time it is. Takes about a second for 100,000 clips.
     """
-    ordered = sorted(clips, key=lambda clip: (clip.recorded_at, clip.key))
-    heard: State = "no_data"
-    since: datetime | None = None
-    broken_since: datetime | None = None
-    index: float | None = None
-    scored: list[float] = []
-    for clip in ordered:
-        if clip.status == "sensor_fault":
-            broken_since = broken_since or clip.recorded_at
+    ordered = _in_order(clips, as_of)
+    past = sorted((event for event in events if as_of is None or event.at <= as_of), key=_event_order)
+    scored = [clip for clip in ordered if clip.status == "scored" and clip.z is not None]
+    maintenance = [event.at for event in past if event.kind == "maintenance"]
+    heard: list[_Heard] = []
+    episodes: list[Episode] = []
+    hearing = None
+    if scored:
+        hearing = hear(policy, baselines, _arrays(scored), [at.timestamp() for at in maintenance])
+        teller = _Teller(policy, hearing, scored, maintenance, past)
+        heard, episodes = teller.heard(), teller.episodes()
+    changes, now = _states(heard, ordered, as_of, policy)
+    limits = hearing.limits[hearing.which[-1]] if hearing is not None else None
+    return MachineHealth(
+        state=now.state,
+        since=now.at,
+        previous=changes[-1].previous if changes else "no_data",
+        rule=now.rule,
+        ne107=NE107[now.state],
+        heard=heard[-1].state if heard else "no_data",
+        index=float(hearing.index[-1]) if hearing is not None else None,
+        trend=_trend(policy, hearing) if hearing is not None and heard[-1].state != "learning" else None,
+        clips=len(scored),
+        last_clip_at=ordered[-1].recorded_at if ordered else None,
+        episodes=tuple(episodes),
+        changes=tuple(changes),
+        limits=limits,
+        statement=_statement(hearing, baselines, scored),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """From `at` on the scored clips say `state`."""
+
+    at: datetime | None
+    state: State
+    rule: str
+
+
+def _in_order(clips: Iterable[ClipPoint], as_of: datetime | None) -> list[ClipPoint]:
+    """Readable clips by time of recording, each once. Of contradicting ones the order of arrival decides nothing."""
+    readable = [clip for clip in clips if clip.status != "failed" and (as_of is None or clip.recorded_at <= as_of)]
+    readable.sort(key=lambda clip: (clip.recorded_at, clip.key, clip.model, clip.status, clip.z or 0.0))
+    known = {(clip.recorded_at, clip.key): clip for clip in readable}
+    return list(known.values())
+
+
+def _event_order(event: Event) -> tuple[datetime, str, str, str]:
+    return event.at, event.kind, event.note, event.by
+
+
+def _arrays(scored: Sequence[ClipPoint]) -> Scored:
+    return Scored(
+        np.array([clip.recorded_at.timestamp() for clip in scored]),
+        np.array([clip.z for clip in scored], np.float64),
+        [clip.model for clip in scored],
+    )
+
+
+class _Teller:
+    """Tells in states and episodes, with dates, what was heard in the scored clips."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        hearing: Hearing,
+        scored: Sequence[ClipPoint],
+        maintenance: Sequence[datetime],
+        events: Sequence[Event],
+    ) -> None:
+        self.policy, self.hearing, self.scored = policy, hearing, scored
+        self.maintenance, self.events = maintenance, events
+
+    def heard(self) -> list[_Heard]:
+        """What the clips say, change by change, the first at the first scored clip."""
+        found = []
+        for stretch in self.hearing.stretches:
+            found += self._learning(stretch)
+            for one in stretch.excursions:
+                found.append(_Heard(self._at(one.start), one.level, self._rule(one)))
+                if one.end is not None and not one.became_alarm:
+                    found.append(_Heard(self._at(one.end), "normal", self._calm_rule(one)))
+        after = [at for at in self.maintenance if at > self.scored[-1].recorded_at]
+        found += [_Heard(at, "learning", self._relearning()) for at in after]
+        return found
+
+    def episodes(self) -> list[Episode]:
+        """All excursions, as what operators deal with."""
+        return [self._episode(stretch, one) for stretch in self.hearing.stretches for one in stretch.excursions]
+
+    def _learning(self, stretch: Stretch) -> list[_Heard]:
+        begun = self._begun(stretch)
+        found = []
+        if stretch.learning:
+            rule = self._relearning() if stretch.maintained else f"fewer than {self.policy.learning_clips} scored clips"
+            found.append(_Heard(begun, "learning", rule))
+        if stretch.end - stretch.first > stretch.learning:
+            first = self._at(stretch.first + stretch.learning) if stretch.learning else begun
+            rule = "all charts below their limits"
+            if stretch.refused:
+                rule = f"the old baseline stays: {stretch.refused}"
+            elif stretch.maintained and stretch.learning:
+                rule = f"new baseline of {self.policy.relearn_clips} clips"
+            found.append(_Heard(first, "normal", rule))
+        return found
+
+    def _begun(self, stretch: Stretch) -> datetime:
+        """When a stretch began: with the maintenance before its first clip, or with that clip."""
+        first = self._at(stretch.first)
+        since = self._at(stretch.first - 1) if stretch.first else None
+        before = [at for at in self.maintenance if at <= first and (since is None or at > since)]
+        return before[-1] if before and since is not None else first
+
+    def _relearning(self) -> str:
+        return f"after maintenance: the next {self.policy.relearn_clips} scored clips make the new baseline"
+
+    def _rule(self, one: Excursion) -> str:
+        _, limit, statistic = self.hearing.loudest(one.start)
+        height = limit.alarm if one.level == "alarm" else limit.warning
+        return f"{limit.chart} above its {one.level} limit ({statistic:.3g} > {height:.3g})"
+
+    def _calm_rule(self, one: Excursion) -> str:
+        alarm = one.level == "alarm"
+        below = self.policy.alarm_clear_index if alarm else self.policy.warning_clear_index
+        return f"index below {below:g} for {self.policy.clear_clips} clips"
+
+    def _episode(self, stretch: Stretch, one: Excursion) -> Episode:
+        raised, cleared, how = self._at(one.start), None, ""
+        if one.end is not None:
+            cleared = self._at(one.end)
+            how = "became an alarm" if one.became_alarm else self._calm_rule(one)
+        else:
+            ended = [at for at in self.maintenance if at > self._at(stretch.end - 1) or at > raised]
+            if ended:
+                cleared, how = ended[0], "maintenance"
+        onset = self.hearing.onset(stretch, one.start)
+        end = stretch.end if one.end is None else one.end
+        loudest = onset + np.argsort(-self.hearing.z[onset:end], kind="stable")[:3]
+        return Episode(
+            level=one.level,
+            raised_at=raised,
+            cleared_at=cleared,
+            rule=self._rule(one),
+            peak_index=float(self.hearing.index[one.start : end].max()),
+            worst=tuple(self.scored[number].key for number in loudest),
+            began_at=self._at(onset),
+            label=found_by_people(self.events, raised, cleared),
+            cleared_by=how,
+        )
+
+    def _at(self, clip: int) -> datetime:
+        return self.scored[clip].recorded_at
+
+
+def _states(
+    heard: Sequence[_Heard], ordered: Sequence[ClipPoint], as_of: datetime | None, policy: Policy
+) -> tuple[list[StateChange], _Heard]:
+    """All changes of the state that people see, and the state at the end with the time since when it holds.
+
+    no_data comes before a broken sensor, that before a machine that is off, and all three before what was heard
+    last, which comes back as old as it was.
+    """
+    points: list[tuple[datetime, int, _Heard]] = [(_known(one.at), 0, one) for one in heard]
+    for before, clip in zip([None, *ordered], ordered, strict=False):
+        if before is None or before.status != clip.status:
+            state: State = "off" if clip.status == "off" else "sensor_fault"
+            sensor = _Heard(None, "normal", "") if clip.status == "scored" else _Heard(None, state, _RULES[state])
+            points.append((clip.recorded_at, 1, sensor))
+    points += [(at, 2, one) for at, one in _silences(ordered, as_of, policy)]
+    latest = [_Heard(None, "no_data", "no clips"), _Heard(None, "normal", ""), _Heard(None, "normal", "")]
+    changes: list[StateChange] = []
+    shown = latest[0]
+    points.sort(key=lambda point: point[:2])
+    for number, (at, layer, one) in enumerate(points):
+        latest[layer] = _Heard(at, one.state, one.rule) if layer else one
+        if number + 1 < len(points) and points[number + 1][0] == at:
             continue
-        broken_since = None
-        if clip.status == "scored" and clip.index is not None:
-            scored.append(clip.index)
-            window = scored[-policy.window_clips :]
-            index = median(window)
-            now = _state(policy, window)
-            if now != heard:
-                heard, since = now, clip.recorded_at
-    last_clip_at = ordered[-1].recorded_at if ordered else None
-    if broken_since is not None:
-        return MachineHealth("sensor_fault", broken_since, heard, index, len(scored), last_clip_at)
-    return MachineHealth(heard, since, heard, index, len(scored), last_clip_at)
+        now = next((one for one in reversed(latest[1:]) if one.state != "normal"), latest[0])
+        if now.state != shown.state:
+            changes.append(StateChange(at, now.state, shown.state, now.rule))
+        shown = now
+    return changes, shown
 
 
-def _state(policy: Policy, window: list[float]) -> State:
-    beyond = sum(value >= LIMIT_INDEX for value in window)
-    if len(window) < policy.fewest_clips:
-        return "normal" if beyond < len(window) else "warning"
-    return "warning" if beyond >= policy.unusual_share * len(window) else "normal"
+def _known(at: datetime | None) -> datetime:
+    if at is None:
+        raise ValueError("a change without a time")
+    return at
+
+
+def _silences(ordered: Sequence[ClipPoint], as_of: datetime | None, policy: Policy) -> list[tuple[datetime, _Heard]]:
+    """When silences came to last longer than is usual, and when clips came again."""
+    if as_of is None or not ordered:
+        return []
+    times = np.array([clip.recorded_at.timestamp() for clip in ordered])
+    usual = longest_usual_gap(times, policy)
+    found = []
+    for number in np.flatnonzero(np.diff(times, append=as_of.timestamp()) > usual).tolist():
+        rule = f"no clip for more than {usual / 3600:.3g} h, the longest that is usual here"
+        found.append((ordered[number].recorded_at + timedelta(seconds=usual), _Heard(None, "no_data", rule)))
+        if number + 1 < len(ordered):
+            found.append((ordered[number + 1].recorded_at, _Heard(None, "normal", "")))
+    return found
+
+
+def _trend(policy: Policy, hearing: Hearing) -> Trend | None:
+    stretch = hearing.stretches[-1]
+    since = hearing.times[-1] - policy.trend_days * DAY_S
+    first = max(stretch.first + stretch.learning, int(np.searchsorted(hearing.times, since)))
+    limits = hearing.limits[hearing.which[-1]]
+    slow = next(chart for chart in limits.charts if chart.chart == SLOW)
+    z = np.minimum(hearing.z[first:], policy.z_cap)
+    return trend_of(hearing.times[first:] / DAY_S, z, slow.alarm, limits.facts.autocorrelation)
+
+
+def _statement(hearing: Hearing | None, baselines: Mapping[str, Baseline], scored: Sequence[ClipPoint]) -> str:
+    if hearing is None:
+        return ""
+    parts = [hearing.limits[hearing.which[-1]].statement]
+    if scored[-1].model not in baselines:
+        parts.append("no baseline of the model that judged the newest clip is at hand: its limits are a guess")
+    refused = hearing.stretches[-1].refused
+    if refused:
+        parts.append(f"no new baseline after maintenance: {refused}; if this is the new normal, train a new model")
+    return "; ".join(parts)

@@ -163,6 +163,7 @@ def _remember(batch: _Batch, fact: FileFact, outcome: str, reason: str | None) -
             "sha256": fact.sha256,
             "outcome": outcome,
             "reason": reason,
+            "recorded_at": None if fact.recorded_at is None else utc_text(fact.recorded_at),
         }
     )
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from acoustic_ad.errors import BundleError, ClipError
 from acoustic_ad.health.policy import clip_index
-from acoustic_ad.jobs.tasks import FileStamp, ReadTask, Scored, ScoreTask, Unscored
+from acoustic_ad.jobs.tasks import FileStamp, Off, ReadTask, Scored, ScoreTask, Unscored
 from acoustic_ad.models.bundle import read_bundle
 from acoustic_ad.models.machine_model import MachineModel
 from acoustic_ad.recipe import Recipe
@@ -25,6 +26,7 @@ from acoustic_ad.sound.sensor import SensorCheck
 FloatArray = npt.NDArray[np.float32]
 # Models kept in a worker at a time: clips come sorted by machine, so more would only take memory.
 MODELS_KEPT = 8
+CHANNELS = "channels"  # in a bundle's `extra`: how many were alive in every training clip
 
 
 def feature_spec(recipe: Recipe) -> FeatureSpec:
@@ -35,22 +37,34 @@ def feature_spec(recipe: Recipe) -> FeatureSpec:
     )
 
 
-def score_clip(task: ScoreTask) -> Scored | Unscored:
+@dataclass(frozen=True, slots=True)
+class HeardClip:
+    """A clip to learn from."""
+
+    log_mel: FloatArray  # [frames, mels] in dB
+    channels: int  # that were alive
+
+
+def score_clip(task: ScoreTask) -> Scored | Off | Unscored:
     """Score a clip; every clip error becomes an Unscored, so that only bugs are exceptions."""
     try:
-        model, front_end = _loaded(task.bundle)
+        model, front_end, channels = _loaded(task.bundle)
     except BundleError as error:
         return Unscored("bad_model", str(error))
     try:
         clip = _Decoded(task.path, model.recipe)
         condition = dict(task.columns).get(model.recipe.condition) if model.recipe.condition else None
         verdict = model.score_stream(front_end.stream(clip.blocks()), condition)
-        clip.check()
+        clip.check(channels)
         _check_finished(task)
     except ClipError as error:
         return _unscored(error, task)
     except MemoryError:
         return Unscored("out_of_memory", "while the clip was decoded")
+    absence = model.absence(verdict)
+    if absence is not None:
+        kind, reason = absence
+        return Off(reason, clip.duration_s, clip.rms_db) if kind == "off" else Unscored(kind, reason)
     found = standouts(verdict.bands, verdict.band_z, front_end.spec.band_centres_hz)
     return Scored(
         verdict.score,
@@ -63,8 +77,8 @@ def score_clip(task: ScoreTask) -> Scored | Unscored:
     )
 
 
-def read_log_mel(task: ReadTask) -> FloatArray | Unscored:
-    """The log-mel [frames, mels] in dB of a clip, or why it cannot be learnt from."""
+def read_log_mel(task: ReadTask) -> HeardClip | Unscored:
+    """The log-mel of a clip, or why it cannot be learnt from."""
     try:
         clip = _Decoded(task.path, task.recipe)
         log_mel = np.concatenate(list(_front_end(feature_spec(task.recipe)).stream(clip.blocks())))
@@ -76,7 +90,7 @@ def read_log_mel(task: ReadTask) -> FloatArray | Unscored:
     if len(log_mel) < task.recipe.features.patch_frames:
         needed = task.recipe.features.patch_frames
         return Unscored("too_short", f"{len(log_mel)} frames; one patch of the model needs {needed}")
-    return log_mel
+    return HeardClip(log_mel, clip.channels)
 
 
 class _Decoded:
@@ -100,11 +114,15 @@ class _Decoded:
             self._energy += float(np.dot(block, block))
             yield block
 
-    def check(self) -> None:
-        """Raise the sensor's fault, if the samples showed one."""
-        fault = self._sensor.fault()
+    def check(self, channels: int = 0) -> None:
+        """Raise the sensor's fault, if the samples showed one; `channels` were alive in training."""
+        fault = self._sensor.fault(channels)
         if fault is not None:
             raise fault
+
+    @property
+    def channels(self) -> int:
+        return self._sensor.alive
 
     @property
     def duration_s(self) -> float:
@@ -131,17 +149,19 @@ def _unscored(error: ClipError, task: ScoreTask) -> Unscored:
     return Unscored(error.code, error.reason, growing)
 
 
-_models: OrderedDict[Path, tuple[MachineModel, LogMel]] = OrderedDict()
+_models: OrderedDict[Path, tuple[MachineModel, LogMel, int]] = OrderedDict()
 _front_ends: dict[FeatureSpec, LogMel] = {}
 
 
-def _loaded(bundle: Path) -> tuple[MachineModel, LogMel]:
+def _loaded(bundle: Path) -> tuple[MachineModel, LogMel, int]:
+    """A bundle's model, the front-end that it was fitted behind, and the channels that were alive in training."""
     if bundle not in _models:
         model, info = read_bundle(bundle)
         spec = feature_spec(model.recipe)
         if info.feature_spec is None or info.feature_spec.digest != spec.digest:
             raise BundleError("the model was fitted on features made elsewhere: it cannot score sound files")
-        _models[bundle] = (model, _front_end(spec))
+        channels = info.extra.get(CHANNELS)
+        _models[bundle] = (model, _front_end(spec), channels if isinstance(channels, int) else 0)
         while len(_models) > MODELS_KEPT:
             _models.popitem(last=False)
     _models.move_to_end(bundle)

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from acoustic_ad.errors import StoreError
-from acoustic_ad.jobs.schema import SCHEMA_VERSION, metadata, schema_version
+from acoustic_ad.jobs import migration
+from acoustic_ad.jobs.schema import SCHEMA_VERSION
 from acoustic_ad.sound.clip import one_line
 
 # How long a writer waits for another program's transaction (a backup, someone's sqlite3 shell).
@@ -102,7 +103,7 @@ def open_engine(path_or_url: str | Path, *, read_only: bool, create: bool) -> tu
     existed = path is None or path.exists()
     try:
         with translated(name):
-            _settle_schema(engine, name, create)
+            _settle_schema(engine, name, create, read_only)
             if path is not None and not read_only:
                 _use_wal(engine)
     except BaseException:
@@ -151,25 +152,36 @@ def _sqlite_engine(path: Path, read_only: bool, create: bool) -> sa.Engine:
     return engine
 
 
-def _settle_schema(engine: sa.Engine, name: str, create: bool) -> None:
+def _settle_schema(engine: sa.Engine, name: str, create: bool, read_only: bool) -> None:
     with engine.connect() as connection:
-        if _has_schema(connection, name):
-            return
-    if not create:
+        version = _schema_of(connection, name)
+    if version == SCHEMA_VERSION:
+        return
+    if version is None and not create:
         raise StoreError(f"{name} is an empty database: `acoustic-ad score` fills it, or pass another --db")
+    if version is not None and read_only:
+        raise StoreError(
+            f"{name} was made by an older acoustic-ad (schema {version}, this one reads {SCHEMA_VERSION}): "
+            "run `acoustic-ad score` once, which brings it up to date and keeps every row"
+        )
     with writing(engine) as connection:
-        if not _has_schema(connection, name):  # another process may have been faster
-            metadata.create_all(connection)
-            connection.execute(schema_version.insert().values(version=SCHEMA_VERSION))
+        version = _schema_of(connection, name)  # another process may have been faster
+        if version is None:
+            migration.create(connection)
+        elif version < SCHEMA_VERSION:
+            migration.migrate(connection)
 
 
-def _has_schema(connection: sa.Connection, name: str) -> bool:
-    """False for a database without tables; StoreError for one of another program, or of a newer acoustic-ad."""
+def _schema_of(connection: sa.Connection, name: str) -> int | None:
+    """The schema's number, None for a database without tables.
+
+    Raises StoreError for a database of another program, or of a newer acoustic-ad.
+    """
     tables = set(sa.inspect(connection).get_table_names())
     if not tables:
-        return False
+        return None
     ours = {"schema_version", "clip_scores", "files"} <= tables
-    version = connection.execute(sa.select(sa.func.max(schema_version.c.version))).scalar() if ours else None
+    version = migration.version_of(connection) if ours else None
     if version is None:
         raise StoreError(
             f"{name} belongs to another program (tables {', '.join(sorted(tables)[:3])}): name another --db"
@@ -179,7 +191,7 @@ def _has_schema(connection: sa.Connection, name: str) -> bool:
             f"{name} was made by a newer acoustic-ad (schema {version}, this one knows {SCHEMA_VERSION}): "
             "upgrade acoustic-ad, or name another --db"
         )
-    return True
+    return version
 
 
 def _use_wal(engine: sa.Engine) -> None:

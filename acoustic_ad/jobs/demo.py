@@ -13,7 +13,8 @@ from acoustic_ad.jobs.evaluate import as_json, evaluate
 from acoustic_ad.jobs.score import ScoreOptions, score
 from acoustic_ad.jobs.train import TrainNews, TrainOptions, train
 from acoustic_ad.recipe import load_recipe
-from acoustic_ad.report.tables import evaluation_table, fleet_table
+from acoustic_ad.report.fleet import fleet_table, fleet_words
+from acoustic_ad.report.tables import evaluation_table
 from acoustic_ad.sound.clip import one_line
 from acoustic_ad.sound.simulate import DEMO_FLEET, simulate_fleet
 
@@ -61,7 +62,7 @@ def run_demo(
     say(f"acoustic-ad score {sound} --split test --models {models} --db {db} --out {folder / 'scores.csv'}")
     options = ScoreOptions(sound, models, str(db), workers, folder / "scores.csv", splits=("test",))
     report = score(options, lambda done, total: bar("scoring", done, total, ""))
-    answer(fleet_table(report.machines))
+    answer("\n".join([fleet_table(report.fleet), *fleet_words(report.fleet)]))
     say(f"\nacoustic-ad evaluate {sound} --models {models}")
     found = evaluate(sound, models, workers=workers, on_progress=lambda done, total: bar("evaluating", done, total, ""))
     answer(evaluation_table(as_json(found)))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from acoustic_ad.errors import BundleError, ClipError, ManifestError
 from acoustic_ad.jobs.clip_work import score_clip
+from acoustic_ad.jobs.feedback import labels_from_events
 from acoustic_ad.jobs.score_report import Failure
-from acoustic_ad.jobs.tasks import FileStamp, Scored, ScoreTask
+from acoustic_ad.jobs.store import Store
+from acoustic_ad.jobs.tasks import FileStamp, Off, Scored, ScoreTask
 from acoustic_ad.jobs.train import clip_deadline
 from acoustic_ad.jobs.workers import worker_pool
 from acoustic_ad.models.registry import Registry
@@ -26,7 +30,9 @@ from acoustic_ad.scores.metrics import (
     separation,
 )
 from acoustic_ad.sound.clip import one_line
-from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest
+from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest, sha256_of
+
+PLAIN: Final = ("plain", "flat")  # layouts that carry no labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ class Evaluation:
     seeds: list[int]
     failures: list[Failure] = field(default_factory=list)
     judged: list[Judged] = field(default_factory=list)
+    from_events: dict[str, int] = field(default_factory=dict)  # label -> clips that have it because people said so
 
     @property
     def evaluated(self) -> list[MachineResult]:
@@ -80,13 +87,41 @@ def evaluate(
     clip_timeout_s: float | None = None,
     limit_p: float = 0.05,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    store: Store | None = None,
 ) -> Evaluation:
     """Score the labelled clips of split `test` (all labelled ones where no split is given) and rate the scores.
 
+    Clips without a label get that of the alarm that they belong to in `store`, where people have judged it.
     Raises ManifestError where there is nothing labelled, BundleError where no machine has a usable model.
     """
-    clips = _labelled(read_manifest(data), data)
+    manifest, from_events = _with_events(read_manifest(data), store, models)
+    clips = _labelled(manifest, data)
     registry = Registry(models)
+    judged, failures = _judge(clips, registry, workers, clip_timeout_s, on_progress)
+    _refuse_without_models(clips, failures)
+    results = [
+        _rate(machine, found, sum(clip.machine == machine for clip in clips), limit_p)
+        for machine, found in sorted(judged.items())
+    ]
+    infos = [registry.info(machine) for machine, found in judged.items() if found]
+    return Evaluation(
+        results,
+        sorted({info.recipe.name for info in infos}),
+        sorted({info.recipe.seed for info in infos}),
+        failures,
+        [one for found in judged.values() for one in found],
+        from_events,
+    )
+
+
+def _judge(
+    clips: list[Clip],
+    registry: Registry,
+    workers: int,
+    clip_timeout_s: float | None,
+    on_progress: Callable[[int, int], None],
+) -> tuple[dict[str, list[Judged]], list[Failure]]:
+    """By machine the clips that could be scored, and those that could not."""
     judged: dict[str, list[Judged]] = {clip.machine: [] for clip in clips}
     failures: list[Failure] = []
     clip_of: dict[ScoreTask, Clip] = {}
@@ -103,22 +138,32 @@ def evaluate(
             clip = clip_of[task]
             if isinstance(result, Scored):
                 judged[clip.machine].append(Judged(clip, result))
+            elif isinstance(result, Off):
+                failures.append(Failure(clip.clip_id, clip.machine, "off", result.reason))
             else:
                 failures.append(Failure(clip.clip_id, clip.machine, result.code, result.reason))
             on_progress(done, len(tasks))
-    _refuse_without_models(clips, failures)
-    results = [
-        _rate(machine, found, sum(clip.machine == machine for clip in clips), limit_p)
-        for machine, found in sorted(judged.items())
-    ]
-    infos = [registry.info(machine) for machine, found in judged.items() if found]
-    return Evaluation(
-        results,
-        sorted({info.recipe.name for info in infos}),
-        sorted({info.recipe.seed for info in infos}),
-        failures,
-        [one for found in judged.values() for one in found],
-    )
+    return judged, failures
+
+
+def _with_events(manifest: Manifest, store: Store | None, models: Path) -> tuple[Manifest, dict[str, int]]:
+    """The manifest with labels by what people found out, and how many clips got which.
+
+    A label that the manifest gives stays. In plain folders none does, they only count as normal.
+    """
+    known = {} if store is None else labels_from_events(store, models)
+    machines = {machine for machine, _ in known}
+    unlabelled = ("", "unknown", "normal") if manifest.layout in PLAIN else ("", "unknown")
+    counts: Counter[str] = Counter()
+    clips = []
+    for clip in manifest.clips:
+        label = None
+        if clip.label in unlabelled and clip.machine in machines and not clip.problem:
+            with suppress(OSError):  # a clip that cannot be read fails when it is scored
+                label = known.get((clip.machine, sha256_of(clip.path)))
+        counts.update([label] if label else [])
+        clips.append(replace(clip, label=label) if label else clip)
+    return replace(manifest, clips=tuple(clips)), dict(counts)
 
 
 def _refuse_without_models(clips: list[Clip], failures: list[Failure]) -> None:
@@ -128,10 +173,11 @@ def _refuse_without_models(clips: list[Clip], failures: list[Failure]) -> None:
 
 
 def _labelled(manifest: Manifest, data: Path) -> list[Clip]:
-    if manifest.layout in ("plain", "flat") and all(clip.label != "anomaly" for clip in manifest.clips):
+    if manifest.layout in PLAIN and all(clip.label != "anomaly" for clip in manifest.clips):
         raise ManifestError(
             f"{one_line(str(data))}: plain folders carry no labels, all their clips count as normal; `evaluate` needs "
-            "labels normal and anomaly: write a manifest with `acoustic-ad manifest build` and correct its label column"
+            "labels normal and anomaly: write a manifest with `acoustic-ad manifest build` and correct its label "
+            "column (or pass --db, where events tell of confirmed faults)"
         )
     labelled = [clip for clip in manifest.clips if clip.label in ("normal", "anomaly")]
     if any(clip.split for clip in manifest.clips):
@@ -196,6 +242,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         "mean": means(evaluation, arithmetic_mean),
         "hmean": means(evaluation, harmonic_mean),
         "failures": [failure.as_json for failure in evaluation.failures],
+        "from_events": evaluation.from_events,
     }
 
 

@@ -1,34 +1,85 @@
-"""The health of machines from their stored clips."""
+"""The health of machines from their stored clips, and what is kept of it.
+
+What is kept is a pure function of clips, models, recipes and events, as of the machine's last clip. What depends on the
+present (no data for too long, shelvings that end) is added when it is read, see `fleet_report`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from statistics import NormalDist
 from typing import Final
 
 import sqlalchemy as sa
 
-from acoustic_ad.errors import SENSOR_CODES, BundleError
-from acoustic_ad.health.policy import LIMIT_INDEX, WORDS, Policy
-from acoustic_ad.health.timeline import ClipPoint, MachineHealth, machine_health
-from acoustic_ad.jobs.schema import ClipRow, MachineRow, clip_scores
-from acoustic_ad.jobs.store import Store, root_text
+from acoustic_ad.health.baseline import Baseline
+from acoustic_ad.health.policy import Policy
+from acoustic_ad.health.timeline import ClipPoint, Event, MachineHealth, machine_health
+from acoustic_ad.jobs.alarm_book import settle
+from acoustic_ad.jobs.alarm_rows import alarm_of, life_at
+from acoustic_ad.jobs.alarm_schema import AlarmRow
+from acoustic_ad.jobs.baselines import Baselines
+from acoustic_ad.jobs.explanation import Explanation, explain, speaking_clips
+from acoustic_ad.jobs.history import History, history_of, mark_of, rows_of_contents
+from acoustic_ad.jobs.machine_facts import machine_row
+from acoustic_ad.jobs.schema import MachineRow, clip_scores
+from acoustic_ad.jobs.store import Store, root_text, write_machines
 
 # What an interrupted job may still read to tell the health of its machines: a fraction of a second's work.
 QUICK_CLIPS: Final = 5_000
 CLIPS_WORTH_OF_A_MACHINE: Final = 50  # reading its policy takes as long as reading this many clips
+MACHINES_AT_ONCE: Final = 50  # in one transaction
+TRIES: Final = 5  # of a machine whose events or clips change while its health is told
+
+# The z of a clip whose model is gone is that of its p-value, which says less; these are z = -3.1 and 4.8.
+_P_BOUNDS: Final = (1e-6, 0.999)
 
 
-def machine_rows(store: Store, models: Path, machines: Sequence[str]) -> list[MachineRow]:
-    """The health of each machine, as its stored clips and its model's policy have it."""
-    return [_machine_row(store, models, machine) for machine in machines]
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the clips tell of a machine."""
+
+    row: MachineRow
+    alarms: list[AlarmRow]  # of all episodes, ids not yet given
+    health: MachineHealth
+    points: list[ClipPoint]
 
 
-def quick_machine_rows(store: Store, models: Path, machines: Sequence[str]) -> list[MachineRow]:
-    """As `machine_rows`, of as many machines as can be told at once: those with the fewest clips."""
+def refresh(store: Store, models: Path, machines: Sequence[str]) -> None:
+    """Bring what is kept of these machines, and their alarms, up to date."""
+    baselines = Baselines(models)
+    for start in range(0, len(machines), MACHINES_AT_ONCE):
+        wanted = list(machines[start : start + MACHINES_AT_ONCE])
+        for attempt in range(TRIES):
+            histories = [history_of(store, machine) for machine in wanted]
+            told = [(history, tell(store, baselines, history)) for history in histories]
+            with store.writing() as connection:
+                wanted = _keep(connection, told, insist=attempt == TRIES - 1)
+            if not wanted:
+                break
+
+
+def _keep(connection: sa.Connection, told: Iterable[tuple[History, Told]], insist: bool) -> list[str]:
+    """Write down what was told; returns the machines of which more has become known meanwhile, which are left out."""
+    changed, rows = [], []
+    for history, found in told:
+        if mark_of(connection, history.machine) != history.mark and not insist:
+            changed.append(history.machine)
+            continue
+        rows.append(found.row)
+        settle(connection, history.machine, found.alarms, life_at())
+    write_machines(connection, rows)
+    return changed
+
+
+def quickest(store: Store, machines: Iterable[str]) -> list[str]:
+    """As many of the machines as can be told at once: those with the fewest clips."""
     count = sa.select(clip_scores.c.machine, sa.func.count()).group_by(clip_scores.c.machine)
     with store.reading() as connection:
-        clips: dict[str, int] = dict(connection.execute(count).tuples().all())
+        clips: dict[str, int] = {row[0]: row[1] for row in connection.execute(count)}
     left = QUICK_CLIPS
     quick = []
     for machine in sorted(machines, key=lambda machine: clips.get(machine, 0)):
@@ -36,7 +87,7 @@ def quick_machine_rows(store: Store, models: Path, machines: Sequence[str]) -> l
         if left < 0:
             break
         quick.append(machine)
-    return machine_rows(store, models, quick)
+    return quick
 
 
 def was_cut_short(store: Store, root: Path) -> bool:
@@ -44,53 +95,53 @@ def was_cut_short(store: Store, root: Path) -> bool:
     return root_text(root) in store.cut_short()
 
 
-def _machine_row(store: Store, models: Path, machine: str) -> MachineRow:
-    clips = store.history(machine)
-    policy = _policy(models, machine)
-    health = machine_health(
-        policy, [ClipPoint(clip.recorded_at, clip.status, clip.index, clip.sha256 or "") for clip in clips]
-    )
-    return MachineRow(
-        machine,
-        health.state,
-        health.since,
-        health.index,
-        health.clips,
-        health.last_clip_at,
-        clips[-1].model if clips else None,
-        {"stands_out": _stands_out(policy, health, clips), "heard": health.heard},
-    )
+def tell(
+    store: Store,
+    baselines: Baselines,
+    history: History,
+    *,
+    policy: Policy | None = None,
+    as_of: datetime | None = None,
+) -> Told:
+    """What a machine's history tells, as of its last clip or of a moment, by its own policy or by another."""
+    policy = policy or baselines.policy(history.machine)
+    known = baselines.of(history.machine, {clip.model for clip in history.clips})
+    points = points_of(history, known)
+    health = machine_health(policy, known, points, events_of_history(history), as_of)
+    explained = _explained(store, history.machine, health, points)
+    alarms = [alarm_of(history.machine, episode, explained[episode.key], policy) for episode in health.episodes]
+    row = machine_row(history, health, points, alarms, policy, baselines.digest(history.machine), as_of)
+    return Told(row, alarms, health, points)
 
 
-def _stands_out(policy: Policy, health: MachineHealth, clips: Sequence[ClipRow]) -> str | None:
-    """The sensor's fault, and what is unusual, or was until the sensor broke."""
-    unusual = _unusual(policy, clips) if health.heard == "warning" else None
-    if health.state != "sensor_fault":
-        return unusual
-    code = clips[-1].reason or ""
-    fault = f"{code} ({SENSOR_CODES.get(code, 'check the sensor')})"
-    return f"{fault}; {WORDS['warning']} before that: {unusual}" if unusual else fault
+def events_of_history(history: History) -> list[Event]:
+    """What people told of the machine, as its health takes it."""
+    return [Event(event.at, event.kind, event.note, event.by) for event in history.events]  # type: ignore[arg-type]
 
 
-def _unusual(policy: Policy, clips: Sequence[ClipRow]) -> str:
-    from acoustic_ad.scores.explain import Standout, in_words, summarise
+def points_of(history: History, baselines: dict[str, Baseline]) -> list[ClipPoint]:
+    """The clips with their z's; where a clip's model is gone, by the p-value that it gave."""
+    z: dict[int, float] = {}
+    for digest, baseline in baselines.items():
+        scores = {
+            number: clip.score
+            for number, clip in enumerate(history.clips)
+            if clip.model == digest and clip.score is not None
+        }
+        z |= dict(zip(scores, baseline.z_all(list(scores.values())).tolist(), strict=True))
+    points = []
+    for number, clip in enumerate(history.clips):
+        if clip.status == "scored" and number not in z:
+            low, high = _P_BOUNDS
+            z[number] = -NormalDist().inv_cdf(min(max(clip.p_value or high, low), high))
+        points.append(ClipPoint(clip.recorded_at, clip.status, z.get(number), clip.sha256, clip.model, clip.level_db))
+    return points
 
-    window = [clip for clip in clips if clip.index is not None][-policy.window_clips :]
-    found = summarise(
-        [
-            [Standout(**band) for band in clip.bands]
-            for clip in window
-            if clip.index is not None and clip.index >= LIMIT_INDEX
-        ]
-    )
-    return in_words(found) or "no single band: the pattern as a whole"
 
-
-def _policy(models: Path, machine: str) -> Policy:
-    from acoustic_ad.models.registry import Registry
-
-    try:
-        table = Registry(models).info(machine).recipe.health
-    except BundleError:
-        return Policy()
-    return Policy(table.window_clips, table.unusual_share)
+def _explained(
+    store: Store, machine: str, health: MachineHealth, points: Sequence[ClipPoint]
+) -> dict[str, Explanation]:
+    """Episode's key -> what stands out in it."""
+    speaking = {episode.key: speaking_clips(episode, points) for episode in health.episodes}
+    rows = rows_of_contents(store, machine, {key for keys in speaking.values() for key in keys})
+    return {episode.key: explain(episode, speaking[episode.key], rows) for episode in health.episodes}

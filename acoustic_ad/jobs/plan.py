@@ -13,7 +13,7 @@ from acoustic_ad.jobs.schema import FileFact, LedgerEntry
 from acoustic_ad.jobs.score_report import MODEL_CODES
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.tasks import FileStamp, ScoreTask
-from acoustic_ad.sound.manifest import Clip, sha256_of
+from acoustic_ad.sound.manifest import Clip, recording_time, sha256_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,8 @@ class Planner:
         return settled
 
     def _by_content(self, clip: Clip, model: Model, stat: os.stat_result, digest: str) -> Planned | None:
-        fact = FileFact.of(clip.clip_id, clip.machine, stat, digest)
+        at, _ = recording_time(clip, stat.st_mtime)
+        fact = FileFact.of(clip.clip_id, clip.machine, stat, digest, at)
         if digest in self._known_digests(clip.machine):
             self._count_scored(clip.machine, digest)
             self.known.facts.append(fact)
@@ -134,22 +135,15 @@ class Planner:
     def _count_scored(self, machine: str, digest: str | None) -> None:
         self.known.already_scored += 1
         if machine not in self._others:
-            current = self._digest_as_said(machine)
+            current = self.digest_as_said(machine)
             self._others[machine] = set() if current is None else self._store.digests_of_others(machine, current)
         self.known.other_model[machine] += digest in self._others[machine]
 
-    def _digest_as_said(self, machine: str) -> str | None:
+    def digest_as_said(self, machine: str) -> str | None:
         """The digest of the current bundle in its own words: checking them would load torch for a run without work."""
-        from acoustic_ad.models.bundle_files import MOST_JSON_BYTES, read_regular, strict_json
-        from acoustic_ad.models.bundle_info import JSON_NAME
         from acoustic_ad.models.registry import Registry
 
-        try:
-            file = Registry(self._models).bundle_path(machine) / JSON_NAME
-            said = strict_json(read_regular(file, MOST_JSON_BYTES), JSON_NAME).get("digest")
-        except BundleError:
-            return None
-        return said if isinstance(said, str) else None
+        return Registry(self._models).digest_as_said(machine)
 
     def _without_file(self, clip: Clip, entry: LedgerEntry | None, error: ClipError) -> Planned | None:
         """A clip that cannot be opened at all is a failure of the first run that sees it, and known to the others."""

@@ -1,4 +1,6 @@
-"""What the store keeps: its tables, and the records that stand for their rows.
+"""What the store keeps of clips and machines: its tables, and the records that stand for their rows.
+
+Alarms, events and what operators did are in `alarm_schema`.
 
 Times are ISO 8601 text in UTC with six decimals ("2026-01-05T14:30:00.000000Z"): the same in SQLite and PostgreSQL,
 readable in any tool, and sorting as text is sorting by time. Lists and mappings are JSON text.
@@ -21,7 +23,7 @@ from acoustic_ad.sound.clip import printable_text
 Status = Literal["scored", "failed", "off", "sensor_fault"]
 STATUSES: Final = ("scored", "failed", "off", "sensor_fault")
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 
 # --- records ---------------------------------------------------------------------------------------------------------
@@ -66,11 +68,19 @@ class FileFact:
     mtime_ns: int
     sha256: str | None  # None where the file could not be read
     ctime_ns: int = 0  # 0: not known, and not compared
+    recorded_at: datetime | None = None  # with a zone; None where nobody asked
 
     @classmethod
-    def of(cls, clip_id: str, machine: str, stat: os.stat_result, sha256: str | None) -> FileFact:
+    def of(
+        cls,
+        clip_id: str,
+        machine: str,
+        stat: os.stat_result,
+        sha256: str | None,
+        recorded_at: datetime | None = None,
+    ) -> FileFact:
         """The fact as `stat`, taken before the bytes were read, tells it."""
-        return cls(clip_id, machine, stat.st_size, stat.st_mtime_ns, sha256, stat.st_ctime_ns)
+        return cls(clip_id, machine, stat.st_size, stat.st_mtime_ns, sha256, stat.st_ctime_ns, recorded_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +199,8 @@ files = sa.Table(
     sa.Column("sha256", sa.Text),
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("reason", sa.Text),
+    # Since schema 2. A dead microphone gives the same bytes for days: one clip, but many files, each with its time.
+    sa.Column("recorded_at", sa.Text),
 )
 
 machines = sa.Table(
@@ -204,21 +216,6 @@ machines = sa.Table(
     sa.Column("facts", sa.Text, nullable=False),
     sa.Column("updated_at", sa.Text, nullable=False),
 )
-
-alarms = sa.Table(
-    "alarms",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("machine", sa.Text, nullable=False),
-    sa.Column("level", sa.Text, nullable=False),
-    sa.Column("raised_at", sa.Text, nullable=False),
-    sa.Column("cleared_at", sa.Text),
-    sa.Column("acknowledged_at", sa.Text),
-    sa.Column("by", sa.Text),
-    sa.Column("comment", sa.Text),
-    sa.Column("shelved_until", sa.Text),
-)
-sa.Index("alarms_by_machine", alarms.c.machine, alarms.c.raised_at)
 
 
 # --- columns and records ---------------------------------------------------------------------------------------------

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from acoustic_ad.errors import AcousticADError, BundleError, ClipError, ManifestError
-from acoustic_ad.jobs.fleet_health import machine_rows, quick_machine_rows, was_cut_short
+from acoustic_ad.jobs.clip_rows import clip_row_of
+from acoustic_ad.jobs.fleet_health import quickest, refresh, was_cut_short
+from acoustic_ad.jobs.fleet_report import fleet_status
 from acoustic_ad.jobs.lock import hold_lock
+from acoustic_ad.jobs.machine_facts import FACTS_FORMAT
 from acoustic_ad.jobs.plan import Planned, Planner
 from acoustic_ad.jobs.schema import ClipRow, FileFact
-from acoustic_ad.jobs.score_report import MODEL_CODES, Failure, ScoreReport, as_json, machine_json
+from acoustic_ad.jobs.score_report import MODEL_CODES, Failure, ScoreReport, as_json
 from acoustic_ad.jobs.store import Store
-from acoustic_ad.jobs.tasks import Scored, ScoreTask, Unscored, score_clip
+from acoustic_ad.jobs.tasks import Off, Scored, ScoreTask, Unscored, score_clip
 from acoustic_ad.jobs.workers import LazyWorkers, deadline_s
 from acoustic_ad.report.rows import check_out_suffix, write_rows
 from acoustic_ad.sound.clip import one_line, printable_text
-from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest, recording_time
+from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest
 
-__all__ = ["ScoreOptions", "ScoreReport", "as_json", "machine_json", "score"]
+__all__ = ["ScoreOptions", "ScoreReport", "as_json", "score"]
 
 # A batch is committed when it is this large or this old: a kill costs at most the work of one batch.
 BATCH_ROWS = 200
@@ -114,11 +117,11 @@ class _Job:
             if not isinstance(error, Exception):  # interrupted: what is finished is kept, and shown
                 self.commit()
                 with suppress(AcousticADError):
-                    health = quick_machine_rows(self.store, self.options.models, sorted(self.touched))
-                    self.store.upsert_machines(health)
+                    refresh(self.store, self.options.models, quickest(self.store, sorted(self.touched)))
             raise
         if self.planner.known.facts:
             self.store.commit(self.run_id, self.root, [], self.planner.known.facts)
+            self.touched |= {fact.machine for fact in self.planner.known.facts}  # heard again, if only by silence
         self._update_machines()
         self._refuse_without_models()
 
@@ -132,13 +135,22 @@ class _Job:
 
     def _update_machines(self) -> None:
         present = {clip.machine for clip in self.clips}
-        # A machine whose clips were all stored by a job that was then killed still has the health of before.
-        stale = present if self.catching_up else present - {row.machine for row in self.store.machines()}
-        self.store.upsert_machines(machine_rows(self.store, self.options.models, sorted(self.touched | stale)))
+        # A machine whose clips were all stored by a job that was then killed still has the health of before; so has one
+        # that an older acoustic-ad judged, or whose current model, with the policy in its recipe, is another now.
+        known = {row.machine: row.facts or {} for row in self.store.machines()}
+        stale = {machine for machine in present if self.catching_up or self._is_stale(machine, known.get(machine))}
+        refresh(self.store, self.options.models, sorted(self.touched | stale))
+
+    def _is_stale(self, machine: str, facts: Mapping[str, Any] | None) -> bool:
+        return (
+            facts is None
+            or facts.get("format") != FACTS_FORMAT
+            or facts.get("judge") != self.planner.digest_as_said(machine)
+        )
 
     def _results(
         self, clips: list[Clip], workers: LazyWorkers
-    ) -> Iterator[tuple[Planned, Scored | Unscored | ClipError]]:
+    ) -> Iterator[tuple[Planned, Scored | Off | Unscored | ClipError]]:
         """Each planned clip with what became of it, errors that need no worker included."""
         planned: dict[ScoreTask, Planned] = {}
         ready: list[tuple[Planned, ClipError]] = []
@@ -158,11 +170,11 @@ class _Job:
             ready.clear()
         yield from ready
 
-    def _take(self, planned: Planned, result: Scored | Unscored | ClipError) -> None:
+    def _take(self, planned: Planned, result: Scored | Off | Unscored | ClipError) -> None:
         if isinstance(result, Unscored) and result.growing and self._is_recent(planned):
             self.outcomes["deferred"] += 1
             return
-        row = self._row(planned, result)
+        row = clip_row_of(planned, result)
         self.outcomes[row.status] += 1
         if row.status == "failed":
             reason = printable_text(row.detail or "")
@@ -182,37 +194,6 @@ class _Job:
         except OSError:
             return False
         return abs(age) < self.options.settle_s
-
-    def _row(self, planned: Planned, result: Scored | Unscored | ClipError) -> ClipRow:
-        clip = planned.clip
-        mtime = planned.fact.mtime_ns / 1e9 if planned.fact.mtime_ns else time.time()
-        recorded_at, source = recording_time(clip, mtime)
-        row: dict[str, Any] = {
-            "clip_id": clip.clip_id,
-            "machine": clip.machine,
-            "recorded_at": recorded_at,
-            "recorded_at_source": source,
-            "sha256": planned.fact.sha256,
-            "label": clip.label,
-        }
-        if isinstance(result, Scored):
-            return ClipRow(
-                **row,
-                model=planned.model,
-                status="scored",
-                score=result.score,
-                p_value=result.p_value,
-                bands=tuple(result.bands),
-                index=result.index,
-                duration_s=result.duration_s,
-                level_db=result.rms_db,
-                detail=result.note,
-            )
-        error = ClipError(result.code, result.reason)
-        model = planned.model if error.status == "sensor_fault" else None
-        return ClipRow(
-            **row, model=model, status=error.status, reason=error.code, detail=error.reason, score=None, p_value=None
-        )
 
     def commit(self) -> None:
         """Store what has been gathered: rows and ledger in one transaction."""
@@ -266,7 +247,7 @@ class _Job:
             self.manifest.description,
             self.counts(),
             self.failures,
-            [machine for machine in self.store.machines() if machine.machine in present],
+            fleet_status(self.store, present),
             self.ignored,
             self.options.exit_on,
             +self.planner.known.other_model,

@@ -130,7 +130,7 @@ class Store:
         query = sa.select(clip_scores.c.sha256, clip_scores.c.clip_id).order_by(clip_scores.c.id.desc())
         query = query.where(clip_scores.c.machine == machine, clip_scores.c.status != "failed")
         if model is not None:
-            query = query.where(clip_scores.c.model == model, clip_scores.c.id == _newest_of(clip_scores))
+            query = query.where(clip_scores.c.model == model, clip_scores.c.id == newest_of(clip_scores))
         with self.reading() as connection:
             return {row.sha256: row.clip_id for row in connection.execute(query)}
 
@@ -138,7 +138,7 @@ class Store:
         """sha256 of the clips of `machine` whose current row is that of another model than `model` (a digest)."""
         query = sa.select(clip_scores.c.sha256).where(clip_scores.c.machine == machine, clip_scores.c.model != model)
         with self.reading() as connection:
-            return set(connection.scalars(query.where(clip_scores.c.id == _newest_of(clip_scores))))
+            return set(connection.scalars(query.where(clip_scores.c.id == newest_of(clip_scores))))
 
     def commit(self, run_id: int, root: str | Path, rows: Sequence[ClipRow], facts: Sequence[FileFact]) -> int:
         """Store one batch: outcomes and ledger in one transaction. Returns how many rows that are not failed are new.
@@ -162,7 +162,7 @@ class Store:
         here = files.c.root == root_text(root)
         same_name = (clip_scores.c.clip_id == files.c.clip_id) & (clip_scores.c.machine == files.c.machine)
         failed = IS_FAILED & (clip_scores.c.root == files.c.root) & same_name & (files.c.outcome == "failed")
-        judged = (clip_scores.c.id == _newest_of(files)) & (files.c.outcome != "failed")
+        judged = (clip_scores.c.id == newest_of(files)) & (files.c.outcome != "failed")
         last_id = None
         with self.reading() as connection:
             streams = [
@@ -186,7 +186,7 @@ class Store:
         Each clip's current row, or the row that `model` (its digest) gave it. The order depends on the clips alone,
         not on when they arrived.
         """
-        current = clip_scores.c.id == _newest_of(clip_scores)
+        current = clip_scores.c.id == newest_of(clip_scores)
         chosen = current if model is None else clip_scores.c.model == model
         query = (
             sa.select(clip_scores)
@@ -201,23 +201,8 @@ class Store:
 
     def upsert_machines(self, rows: Sequence[MachineRow]) -> None:
         """Store the health of machines, in one transaction; what was stored of them before is replaced."""
-        now = utc_text(datetime.now(UTC))
-        values = [
-            {
-                "machine": row.machine,
-                "state": row.state,
-                "since": None if row.since is None else utc_text(row.since),
-                "index": row.index,
-                "clips": row.clips,
-                "last_clip_at": None if row.last_clip_at is None else utc_text(row.last_clip_at),
-                "model": row.model,
-                "facts": json_text(dict(row.facts or {})),
-                "updated_at": now,
-            }
-            for row in rows
-        ]
         with self.writing() as connection:
-            database.upsert(connection, machines, ["machine"], values, update=True)
+            write_machines(connection, rows)
 
     def machines(self) -> list[MachineRow]:
         """Every machine's health, by name, with the number of its failed clips as of now."""
@@ -225,7 +210,7 @@ class Store:
         query = sa.select(*(machines.c[name] for name in names)).order_by(machines.c.machine)
         count = sa.select(clip_scores.c.machine, sa.func.count()).where(IS_FAILED).group_by(clip_scores.c.machine)
         with self.reading() as connection:
-            failed: dict[str, int] = dict(connection.execute(count).tuples().all())
+            failed: dict[str, int] = {row[0]: row[1] for row in connection.execute(count)}
             rows = connection.execute(query).mappings()
             found = [MachineRow(**row, failed=failed.get(row["machine"], 0)) for row in rows]
         return [
@@ -262,7 +247,27 @@ def root_text(root: str | Path) -> str:
     return printable(os.path.abspath(root))  # noqa: PTH100  # Path.absolute keeps "..": two names for one folder
 
 
-def _newest_of(table: sa.Table) -> sa.ScalarSelect[Any]:
+def write_machines(connection: sa.Connection, rows: Sequence[MachineRow]) -> None:
+    """See `Store.upsert_machines`, inside the caller's transaction."""
+    now = utc_text(datetime.now(UTC))
+    values = [
+        {
+            "machine": row.machine,
+            "state": row.state,
+            "since": None if row.since is None else utc_text(row.since),
+            "index": row.index,
+            "clips": row.clips,
+            "last_clip_at": None if row.last_clip_at is None else utc_text(row.last_clip_at),
+            "model": row.model,
+            "facts": json_text(dict(row.facts or {})),
+            "updated_at": now,
+        }
+        for row in rows
+    ]
+    database.upsert(connection, machines, ["machine"], values, update=True)
+
+
+def newest_of(table: sa.Table) -> sa.ScalarSelect[Any]:
     """The id of the newest row, not failed, of the content and machine that stand in a row of `table`."""
     row = clip_scores.alias("newest").c
     same = (row.sha256 == table.c.sha256) & (row.machine == table.c.machine)

@@ -56,6 +56,15 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
+class Off:
+    """A clip of a machine that stands still: no score, and nothing wrong."""
+
+    reason: str
+    duration_s: float
+    rms_db: float
+
+
+@dataclass(frozen=True, slots=True)
 class Unscored:
     """Why a clip has no score. `growing` marks a file that may only be unfinished."""
 
@@ -64,7 +73,7 @@ class Unscored:
     growing: bool = False
 
 
-def score_clip(task: ScoreTask) -> Scored | Unscored:
+def score_clip(task: ScoreTask) -> Scored | Off | Unscored:
     """What a worker does, see `clip_work.score_clip`: by this name, the parent need not load torch to ask for it."""
     from acoustic_ad.jobs import clip_work
 

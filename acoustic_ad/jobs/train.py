@@ -198,11 +198,13 @@ def _read(options: TrainOptions, machine: str, clips: list[Clip], workers: Worke
         for clip in readable.values()
     ]
     learnt: dict[str, FloatArray] = {}
+    channels = []
     for task, result in workers.map(read_log_mel, tasks):
         if isinstance(result, ClipError | Unscored):
             left_out.append(_left_out(task.clip_id, result.code, result.reason))
         else:
-            learnt[task.clip_id] = result
+            learnt[task.clip_id] = result.log_mel
+            channels.append(result.channels)
     kept = [clip_id for clip_id in learnt if readable[clip_id].split == "calibration"]
     kept = kept if len(learnt) - len(kept) >= FEWEST_CLIPS and len(kept) >= FEWEST_CALIBRATION else []
     calibration = [learnt.pop(clip_id) for clip_id in kept]
@@ -217,6 +219,7 @@ def _read(options: TrainOptions, machine: str, clips: list[Clip], workers: Worke
         calibration,
         [_condition(readable[clip_id], options.recipe) for clip_id in kept],
         left_out,
+        min(channels, default=0),
     )
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from acoustic_ad.detectors.base import Progress
 from acoustic_ad.errors import BundleError, ClipError, TrainingError
-from acoustic_ad.jobs.clip_work import feature_spec
+from acoustic_ad.jobs.clip_work import CHANNELS, feature_spec
 from acoustic_ad.jobs.workers import tell_progress
 from acoustic_ad.models.bundle import TrainingDetails
 from acoustic_ad.models.fitting import MachineSound, fit_detectors
@@ -40,6 +40,7 @@ class MachineClips:
     calibration: list[FloatArray] = field(default_factory=list)  # clips that the manifest keeps for calibration
     calibration_conditions: list[str] = field(default_factory=list)
     left_out: list[dict[str, str]] = field(default_factory=list)
+    channels: int = 0  # that were alive in every clip
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ def train_machines(task: MachineTask) -> list[Trained]:
             manifest_digest=clips.manifest_digest,
             left_out=clips.left_out,
             seconds=round(seconds, 3),
+            extra={CHANNELS: clips.channels},
         )
         info = registry.save(clips.machine, model, details, promote=task.promote)
         calibration, detector = model.calibration, model.detector

@@ -45,7 +45,7 @@ if TYPE_CHECKING:  # torch and scikit-learn take seconds to import; listing mode
     from acoustic_ad.models.machine_model import MachineModel
     from acoustic_ad.scores.calibration import Calibration
 
-__all__ = ["BundleInfo", "TrainingDetails", "read_bundle", "read_info", "write_bundle"]
+__all__ = ["BundleInfo", "TrainingDetails", "read_bundle", "read_calibration", "read_info", "write_bundle"]
 
 # What building a model out of parts that contradict one another can raise, besides our own errors.
 MISFITS: Final = (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, AttributeError, MemoryError)
@@ -107,6 +107,20 @@ def read_bundle(path: Path) -> tuple[MachineModel, BundleInfo]:
     try:
         info, weights = _read_files(path)
         return _build(_in_its_place(path, info), unpack_arrays(weights)), info
+    except BundleError as error:
+        raise BundleError(f"{path} was refused: {_in_short(error)}") from error
+
+
+def read_calibration(path: Path) -> tuple[BundleInfo, Calibration]:
+    """What the bundle in folder `path` says of itself, and its calibration; no model is built, torch is not needed.
+
+    Checked as in `read_info`, and the calibration's arrays. Raises BundleError with the reason.
+    """
+    try:
+        info, weights = _read_files(path)
+        return _in_its_place(path, info), _calibration(info, unpack_arrays(weights))
+    except MISFITS as error:
+        raise BundleError(f"{path} was refused: its calibration does not fit together: {error}") from error
     except BundleError as error:
         raise BundleError(f"{path} was refused: {_in_short(error)}") from error
 

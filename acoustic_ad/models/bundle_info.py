@@ -112,6 +112,7 @@ class TrainingDetails:
     left_out: Sequence[Mapping[str, str]] = ()  # {clip_id, code, reason} each
     seconds: float = 0.0
     extra: Mapping[str, Any] = field(default_factory=dict)  # JSON
+    kept: BundleInfo | None = None  # of the same model with another calibration: how it was trained is known from there
 
 
 def describe(machine: str, version: str, model: MachineModel, details: TrainingDetails, weights: FileFacts) -> bytes:
@@ -142,6 +143,8 @@ def describe(machine: str, version: str, model: MachineModel, details: TrainingD
         "files": {WEIGHTS_NAME: weights.model_dump()},
         "extra": dict(details.extra),
     }
+    if details.kept is not None:
+        document |= details.kept.model_dump(mode="json", include={"training", "detection"})
     try:
         document["digest"] = _digest(document)
         text = json.dumps(document, indent=2, allow_nan=False).encode()

@@ -20,6 +20,7 @@ from acoustic_ad.models.judge import Judge
 from acoustic_ad.models.planting import PlantedClip
 from acoustic_ad.recipe import Recipe
 from acoustic_ad.scores.calibration import Calibration, fold_of
+from acoustic_ad.sound.presence import Absence, Presence
 
 Array = npt.NDArray[np.float64]
 # A band whose residual hardly moves over the normal clips is not allowed to look infinitely unusual.
@@ -121,7 +122,7 @@ class MachineModel:
             "clip_levels_db": levels.mean(axis=1),
             "residual_mean": residuals.mean(axis=0),
             "residual_deviation": np.maximum(residuals.std(axis=0), SMALLEST_BAND_DEVIATION),
-        }
+        } | Presence.of(levels).state()
 
     def recalibrate(self, log_mels: Sequence[FloatArray], conditions: Sequence[str] | None = None) -> None:
         """Calibrate on normal clips [frames, mels] that were kept out of the fit, in place of the cross-fitted ones.
@@ -180,6 +181,17 @@ class MachineModel:
         if self.calibration is None:
             raise NotFittedError("the model has learnt nothing yet")
         return self.calibration.typical, self.calibration.limit(NORMAL_LIMIT_P)
+
+    def absence(self, verdict: ClipScore) -> tuple[Absence, str] | None:
+        """Why a clip says nothing of the machine's health, where it is off or hardly heard; None: it is there.
+
+        None always where the model is older than this question.
+        """
+        if "likeness" not in self._normal:
+            return None
+        level_db = self._normal["level_db"]
+        presence = Presence.from_state(self._normal, level_db, self._normal["clip_levels_db"])
+        return presence.judge(verdict.bands + level_db)
 
     @property
     def n_mels(self) -> int:
@@ -243,6 +255,7 @@ class MachineModel:
         try:
             frames = 4 * max(judge.recipe.features.patch_frames for judge in self.judges)
             verdict = self.score(np.full((frames, mels), -60.0, np.float32))
+            self.absence(verdict)
         except (ValueError, RuntimeError) as error:
             raise BundleError(f"the arrays do not fit together: {error}") from error
         if not np.isfinite(verdict.score):
@@ -260,7 +273,8 @@ def _parts(state: Mapping[str, npt.NDArray[Any]]) -> dict[str, dict[str, npt.NDA
 
 def _checked_normal(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Array]:
     wanted = {"level_db", "clip_levels_db", "residual_mean", "residual_deviation"}
-    if set(arrays) != wanted:
+    of_presence = {"level_deviation_db", "structure_db", "likeness"}  # older bundles have none of them
+    if set(arrays) not in (wanted, wanted | of_presence):
         raise BundleError(f"the model's normal needs {sorted(wanted)}, the bundle has {sorted(arrays)}")
     mels = arrays["level_db"].size
     for name in wanted - {"clip_levels_db"}:

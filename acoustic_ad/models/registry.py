@@ -18,14 +18,28 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from pydantic import Field
 
 from acoustic_ad.errors import BundleError
-from acoustic_ad.models.bundle import BundleInfo, TrainingDetails, read_bundle, read_info, write_bundle
+from acoustic_ad.models.bundle import (
+    BundleInfo,
+    TrainingDetails,
+    read_bundle,
+    read_calibration,
+    read_info,
+    write_bundle,
+)
 from acoustic_ad.models.bundle_facts import Facts, Version
-from acoustic_ad.models.bundle_files import clear_leftovers, read_regular, replace_durably, strict_json
-from acoustic_ad.models.bundle_info import validated
+from acoustic_ad.models.bundle_files import (
+    MOST_JSON_BYTES,
+    clear_leftovers,
+    read_regular,
+    replace_durably,
+    strict_json,
+)
+from acoustic_ad.models.bundle_info import JSON_NAME, validated
 from acoustic_ad.models.names import folder_name, machine_name, version_name, version_number
 
 if TYPE_CHECKING:
     from acoustic_ad.models.machine_model import MachineModel
+    from acoustic_ad.scores.calibration import Calibration
 
 __all__ = ["Registry", "folder_name"]
 
@@ -90,6 +104,22 @@ class Registry:
     def info(self, machine: str, version: str | None = None) -> BundleInfo:
         """What a bundle says of itself, without building its model; raises BundleError with the reason."""
         return read_info(self.bundle_path(machine, version))
+
+    def digest_as_said(self, machine: str, version: str | None = None) -> str | None:
+        """The digest of a version, by default the current one, in its bundle's own words and unchecked; None without.
+
+        Checking it would read all weights: enough to ask whether a bundle could be the one that is looked for.
+        """
+        try:
+            file = self.bundle_path(machine, version) / JSON_NAME
+            said = strict_json(read_regular(file, MOST_JSON_BYTES), JSON_NAME).get("digest")
+        except BundleError:
+            return None
+        return said if isinstance(said, str) else None
+
+    def calibration(self, machine: str, version: str | None = None) -> tuple[BundleInfo, Calibration]:
+        """What a bundle says of itself, and its calibration, without building its model; raises BundleError."""
+        return read_calibration(self.bundle_path(machine, version))
 
     def save(self, machine: str, model: MachineModel, details: TrainingDetails, promote: bool = True) -> BundleInfo:
         """Keep a fitted model as the next version, in use at once unless `promote` is False.

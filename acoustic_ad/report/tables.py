@@ -6,21 +6,16 @@ import io
 import shutil
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from acoustic_ad.health.policy import WORDS
-from acoustic_ad.jobs.schema import MachineRow
 from acoustic_ad.sound.clip import one_line
 
 if TYPE_CHECKING:
     from acoustic_ad.jobs.score_report import Failure
-
-COLOURS = {"normal": "green", "warning": "yellow", "alarm": "bold red", "sensor_fault": "magenta"}
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, right: Sequence[str] = ()) -> str:
@@ -37,45 +32,6 @@ def text_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, 
     console.print(table)
     output = console.file.getvalue()  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in output.splitlines())
-
-
-def fleet_table(machines: Sequence[MachineRow], now: datetime | None = None) -> str:
-    """One row per machine: state, index, scored and failed clips, last clip, what stands out."""
-    now = now or datetime.now(UTC)
-    rows: list[list[str | Text]] = []
-    for machine in machines:
-        word = WORDS.get(machine.state, machine.state)  # type: ignore[call-overload]
-        facts = machine.facts or {}
-        rows.append(
-            [
-                machine.machine,
-                Text(word, style=COLOURS.get(machine.state, "dim")),
-                "-" if machine.index is None else f"{machine.index:.0f}",
-                _date(machine.since),
-                str(machine.clips),
-                str(machine.failed),
-                _age(machine.last_clip_at, now),
-                str(facts.get("stands_out") or "-"),
-            ]
-        )
-    columns = ("machine", "state", "index", "since", "clips", "failed", "last clip", "what stands out")
-    return text_table(columns, rows, right=("index", "clips", "failed"))
-
-
-def _date(time: datetime | None) -> str:
-    return "-" if time is None else time.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def _age(time: datetime | None, now: datetime) -> str:
-    if time is None:
-        return "-"
-    seconds = (now - time).total_seconds()
-    if seconds < 0:
-        return _date(time)
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit} ago"
-    return "just now"
 
 
 def evaluation_table(document: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """Signs of a broken microphone, converter or recorder that need no reference: silent, constant, clipped, stuck.
 
 They are judged on the raw samples, channel by channel, before mixing and resampling blur them. Level relative to the
-machine's own training is not judged here: a real machine may be recorded at an RMS of 0.0004 (13 steps of 16 bits).
+machine's own training is not judged here, see `presence`: a real machine may be recorded at an RMS of 0.0004 (13 steps
+of 16 bits). Of training, only the number of channels that were alive can be asked after.
 """
 
 from __future__ import annotations
@@ -57,8 +58,16 @@ class SensorCheck:
         for channel, tally in enumerate(self._channels):
             tally.add(np.ascontiguousarray(block[:, channel]))
 
-    def fault(self) -> ClipError | None:
-        """`silent`, `constant`, `clipped` or `stuck` (the first that applies), or None for a sound sensor."""
+    @property
+    def alive(self) -> int:
+        """Channels that moved."""
+        return sum(not tally.constant for tally in self._channels)
+
+    def fault(self, channels: int = 0) -> ClipError | None:
+        """The first that applies of `silent`, `constant`, `clipped`, `stuck`, `missing_channel`; None: a sound sensor.
+
+        `channels` were alive in every clip of the training: fewer than that, in a file that has a dead one, is a fault.
+        """
         if self._frames == 0:
             return None
         alive = [tally for tally in self._channels if not tally.constant]
@@ -75,6 +84,10 @@ class SensorCheck:
         stuck = max(tally.stuck_total() for tally in alive) / self._frames
         if stuck > STUCK_SHARE:
             return ClipError("stuck", f"{stuck:.1%} of the samples repeat one value (limit {STUCK_SHARE:.0%})")
+        if len(alive) < min(channels, len(self._channels)):
+            return ClipError(
+                "missing_channel", f"{len(alive)} of {len(self._channels)} channels alive, {channels} before"
+            )
         return None
 
 

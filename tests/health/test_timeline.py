@@ -1,141 +1,285 @@
-"""A machine's state: a function of its clips in the order of their recording, whatever the order of their arrival."""
+"""A machine's health: a function of its clips in the order of their recording, whatever the order of their arrival."""
 
 from __future__ import annotations
 
-import itertools
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 
+import numpy as np
 import pytest
+from health_clips import MODEL, START, at, of_status, plain_limits, scored
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acoustic_ad.health.policy import LIMIT_INDEX, WORDS, Policy, clip_index
-from acoustic_ad.health.timeline import ClipPoint, machine_health
+from acoustic_ad.health import hearing
+from acoustic_ad.health.baseline import Baseline
+from acoustic_ad.health.policy import NE107, Policy
+from acoustic_ad.health.timeline import ClipPoint, Event, machine_health
 
-START = datetime(2026, 1, 5, 8, tzinfo=UTC)
-POLICY = Policy(window_clips=5, unusual_share=0.6, fewest_clips=3)
-
-
-def at(minute: int) -> datetime:
-    return START + timedelta(minutes=minute)
+POLICY = Policy(learning_clips=3, relearn_clips=100, clear_clips=3)
+BASELINES = {MODEL: Baseline.of(np.random.default_rng(0).standard_normal(200))}
 
 
-def scored(*indices: float) -> list[ClipPoint]:
-    return [ClipPoint(at(minute), "scored", index, f"{minute}") for minute, index in enumerate(indices)]
+@pytest.fixture(autouse=True)
+def _no_simulation(monkeypatch):
+    monkeypatch.setattr(hearing, "limits", plain_limits)
+
+
+def health_of(clips, events=(), as_of=None, policy=POLICY):
+    return machine_health(policy, BASELINES, clips, events, as_of)
+
+
+def quiet(count, seed=0):
+    return np.clip(np.random.default_rng(seed).standard_normal(count), -2, 1.2)
 
 
 points = st.builds(
-    lambda minute, status, index, key: ClipPoint(at(minute), status, index if status == "scored" else None, key),
-    st.integers(0, 6),  # few, so that many clips share an instant
-    st.sampled_from(["scored", "scored", "scored", "off", "sensor_fault"]),
-    st.floats(0, 100),
-    st.text("abcdef0123456789", min_size=8, max_size=8),
+    lambda minute, status, z, key: ClipPoint(at(minute), status, z if status == "scored" else None, key, MODEL),
+    st.integers(0, 60),  # few, so that many clips share an instant
+    st.sampled_from(["scored"] * 8 + ["off", "sensor_fault"]),
+    st.sampled_from([-1.0, 0.0, 1.0, 3.0, 4.0]),
+    st.text("abcdef", min_size=2, max_size=2),
+)
+histories = st.lists(points, max_size=60, unique_by=lambda point: (point.recorded_at, point.key))
+events = st.lists(
+    st.builds(Event, st.integers(0, 60).map(at), st.sampled_from(["maintenance", "false-alarm", "confirmed-fault"])),
+    max_size=3,
 )
 
 
-@given(st.lists(points, max_size=12, unique_by=lambda point: point.key).flatmap(
-    lambda clips: st.tuples(st.just(clips), st.permutations(clips))
-))  # fmt: skip
-def test_the_order_of_arrival_does_not_matter(clips):
-    as_recorded, as_arrived = clips
-    assert machine_health(POLICY, as_recorded) == machine_health(POLICY, as_arrived)
+# --- order -----------------------------------------------------------------------------------------------------------
 
 
-@given(st.lists(points, max_size=12))
-def test_the_state_is_as_old_as_the_clips_say(clips):
-    """`since` is the instant of a clip; there is an index exactly where there is a usable clip."""
-    health = machine_health(POLICY, clips)
-    assert health.state in WORDS
-    instants = [clip.recorded_at for clip in clips]
-    assert (health.since is None) == (health.state == "no_data")
-    assert health.since is None or health.since in instants
-    assert health.last_clip_at == max(instants, default=None)
+@given(st.data())
+def test_the_order_of_arrival_and_duplicates_do_not_matter(data):
+    clips, told = data.draw(histories), data.draw(events)
+    arrived = data.draw(st.permutations(clips + clips[: len(clips) // 2]))
+    first = machine_health(POLICY, BASELINES, clips, told, at(100))
+    assert machine_health(POLICY, BASELINES, arrived, data.draw(st.permutations(told)), at(100)) == first
+
+
+@given(histories, events, st.integers(0, 60))
+def test_the_past_is_never_rewritten(clips, told, minute):
+    """What was raised, and when the state changed, up to a moment is the same whatever comes later."""
+    early = machine_health(POLICY, BASELINES, [one for one in clips if one.recorded_at <= at(minute)],
+                           [one for one in told if one.at <= at(minute)])  # fmt: skip
+    late = machine_health(POLICY, BASELINES, clips, told)
+    assert [(one.level, one.raised_at, one.rule) for one in early.episodes] == [
+        (one.level, one.raised_at, one.rule) for one in late.episodes if one.raised_at <= at(minute)
+    ]
+    assert list(early.changes) == [one for one in late.changes if one.at <= at(minute)]
+
+
+@given(histories, events)
+def test_states_and_changes_agree(clips, told):
+    health = health_of(clips, told)
+    assert health.ne107 == NE107[health.state]
+    for before, after in zip(health.changes, health.changes[1:], strict=False):
+        assert before.state == after.previous != after.state and before.at < after.at
+    assert (health.state == "no_data") == (not clips)
+    if clips:
+        assert health.changes[-1].state == health.state and health.changes[-1].previous == health.previous
+        assert health.last_clip_at == max(clip.recorded_at for clip in clips)
     usable = [clip for clip in clips if clip.status == "scored"]
-    assert health.clips == len(usable)
-    assert (health.index is None) == (not usable)
-    assert health.index is None or 0 <= health.index <= 100
+    assert health.clips == len(usable) and (health.index is None) == (not usable)
+    if health.heard in ("normal", "learning"):
+        assert health.index < 50
+    standing = [one for one in health.episodes if one.cleared_at is None]
+    assert [one.level for one in standing] == ([health.heard] if health.heard in ("warning", "alarm") else [])
+
+
+# --- states ----------------------------------------------------------------------------------------------------------
 
 
 def test_no_clips_no_data():
-    health = machine_health(POLICY, [])
-    assert (health.state, health.since, health.index, health.clips, health.last_clip_at) == (
-        "no_data", None, None, 0, None,
+    health = health_of([])
+    assert (health.state, health.since, health.index, health.clips, health.last_clip_at, health.limits) == (
+        "no_data", None, None, 0, None, None,
     )  # fmt: skip
 
 
-def test_normal_then_unusual_then_normal_again():
-    """The state turns at the clip that brings the share over its limit, and back when enough others have followed."""
-    normal, odd = 10.0, 80.0
-    turning = scored(*[normal] * 5, odd, odd, odd)
-    assert machine_health(POLICY, turning[:7]).state == "normal"
-    assert machine_health(POLICY, turning[:7]).since == at(0)
-    unusual = machine_health(POLICY, turning)
-    assert (unusual.state, unusual.since, unusual.index) == ("warning", at(7), odd)
-    still = machine_health(POLICY, scored(*[normal] * 5, odd, odd, odd, odd, odd))
-    assert (still.state, still.since) == ("warning", at(7))
-    back = machine_health(POLICY, scored(*[normal] * 5, odd, odd, odd, normal, normal, normal))
-    assert (back.state, back.since) == ("normal", at(10))
+def test_learning_then_normal():
+    learning, normal = health_of(scored([0.0, 3.0])), health_of(scored([0.0, 3.0, 0.0]))
+    assert (learning.state, learning.rule) == ("learning", "fewer than 3 scored clips")
+    assert (normal.state, normal.previous, normal.since) == ("normal", "learning", at(2))
 
 
-def test_a_clip_that_arrives_late_takes_its_place():
-    clips = scored(10, 10, 10, 80, 80, 80)
-    for order in itertools.permutations(clips, 6):
-        assert machine_health(POLICY, order).since == at(5)
+@pytest.mark.parametrize("wild", [5.0, 8.0])
+def test_one_anomalous_clip_means_nothing(wild):
+    z = quiet(200, seed=1)
+    z[z >= 1.0] = 0.9
+    z[100] = wild
+    assert health_of(scored(z)).episodes == ()
+
+
+def test_a_change_raises_a_warning_then_an_alarm_and_says_why():
+    z = np.concatenate([quiet(100), np.full(30, 1.6)])
+    z[[120, 122, 125]] = 3.9, 3.8, 3.7
+    health = health_of(scored(z))
+    assert (health.state, health.index > 80, health.ne107) == ("alarm", True, "out of specification")
+    warning, alarm = health.episodes
+    assert (warning.level, warning.cleared_by, warning.cleared_at) == ("warning", "became an alarm", alarm.raised_at)
+    assert (alarm.level, alarm.cleared_at, alarm.key) == ("alarm", None, f"alarm {alarm.raised_at.isoformat()}")
+    assert at(99) <= alarm.began_at <= at(102) <= warning.raised_at < alarm.raised_at <= at(115)
+    assert set(alarm.worst) == {"clip 120", "clip 122", "clip 125"}
+    assert "above its alarm limit" in health.rule and alarm.rule == health.rule
+
+
+def test_a_slow_drift_is_found_by_the_slow_chart():
+    z = quiet(1_500) + np.linspace(0, 1.5, 1_500)
+    first = next(one for one in health_of(scored(z)).episodes if one.level == "alarm")
+    assert first.rule.startswith("slow EWMA above its alarm limit")
+    assert health_of(scored(z)).trend.significant
+
+
+def test_back_to_normal_after_enough_calm_clips():
+    z = np.concatenate([quiet(60), np.full(12, 3.0), np.full(60, -1.0)])
+    health = health_of(scored(z))
+    (episode,) = [one for one in health.episodes if one.level == "alarm"]
+    assert (health.state, health.rule) == ("normal", episode.cleared_by)
+    assert episode.cleared_by == "index below 50 for 3 clips"
+    assert episode.raised_at < episode.cleared_at < at(60 + 12 + 30)
 
 
 def test_what_is_no_sound_of_the_machine_does_not_move_it():
     """Clips of a machine that is off, and of a broken sensor, neither raise nor lower its index."""
-    clips = scored(10, 10, 10, 80, 80, 80)
-    between = [ClipPoint(at(minute), "off", None, f"x{minute}") for minute in range(6)]
-    before, after = machine_health(POLICY, clips), machine_health(POLICY, clips + between)
-    assert (after.state, after.index, after.clips) == (before.state, before.index, before.clips)
+    clips = scored(np.concatenate([quiet(50), np.full(6, 2.4)]))
+    between = of_status("off", np.arange(0.5, 50)) + of_status("sensor_fault", np.arange(20.2, 40))
+    with_them, without = health_of(clips + between), health_of(clips)
+    assert (with_them.state, with_them.index, with_them.since) == (without.state, without.index, without.since)
+    assert with_them.episodes == without.episodes
 
 
-def faults(minutes: range) -> list[ClipPoint]:
-    return [ClipPoint(at(minute), "sensor_fault", None, f"fault {minute}") for minute in minutes]
-
-
-def test_a_sensor_that_dies_is_not_healthy():
-    """One good clip, then silence: no index of the past speaks for a machine that nobody hears any more."""
-    health = machine_health(POLICY, scored(10.0) + faults(range(1, 26)))
-    assert (health.state, health.since, health.last_clip_at) == ("sensor_fault", at(1), at(25))
-    assert (health.heard, health.index, health.clips) == ("normal", 10.0, 1)
-
-
-@pytest.mark.parametrize("indices", [(10.0,) * 6, (10.0, 80.0, 80.0, 80.0)])
-def test_a_sensor_that_is_mended_brings_back_what_was_heard(indices):
-    """A fault between scored clips changes nothing of what they say, not even since when."""
-    clips = scored(*indices)
-    between = [ClipPoint(at(len(indices) - 2), "sensor_fault", None, "zz"), ClipPoint(at(0), "sensor_fault", None, "")]
-    assert machine_health(POLICY, clips + between) == machine_health(POLICY, clips)
-    broken = machine_health(POLICY, clips + faults(range(20, 22)))
-    off = ClipPoint(at(22), "off", None, "off")
-    mended = machine_health(POLICY, [*clips, *faults(range(20, 22)), off])
-    before = machine_health(POLICY, clips)
-    assert (broken.state, broken.since, broken.heard, broken.index) == (
-        "sensor_fault", at(20), before.state, before.index,
-    )  # fmt: skip
-    assert (mended.state, mended.since) == (before.state, before.since)
+@pytest.mark.parametrize("status", ["off", "sensor_fault"])
+def test_off_and_broken_sensors_are_states_of_their_own(status):
+    """In the middle of an alarm, too; and what was heard comes back as old as it was."""
+    clips = scored(np.concatenate([quiet(50), np.full(12, 3.0)]))
+    silent = of_status(status, range(62, 70))
+    before, during = health_of(clips), health_of(clips + silent)
+    after = health_of(clips + silent + scored([3.0], first=70))
+    assert (during.state, during.since, during.previous, during.heard) == (status, at(62), "alarm", "alarm")
+    assert (after.state, after.since, after.previous) == ("alarm", before.since, status)
 
 
 def test_only_a_broken_sensor():
-    silent = [ClipPoint(at(minute), "sensor_fault", None, str(minute)) for minute in range(4)]
-    health = machine_health(POLICY, silent)
-    assert (health.state, health.since, health.index) == ("sensor_fault", at(0), None)
-    assert health.last_clip_at == at(3)
+    health = health_of(of_status("sensor_fault", range(4)))
+    assert (health.state, health.since, health.index, health.last_clip_at) == ("sensor_fault", at(0), None, at(3))
 
 
-@pytest.mark.parametrize(
-    ("score", "index"),
-    [(2.0, 0.0), (1.0, 0.0), (3.0, 25.0), (4.0, LIMIT_INDEX), (6.0, 100.0), (1e9, 100.0), (-1e9, 0.0)],
-)
-def test_the_scale_of_the_index(score, index):
-    """0 is the median of normal clips (here 2), 50 the limit (here 4), 100 twice as far."""
-    assert clip_index(score, typical=2.0, limit=4.0) == index
+def test_silence_is_no_data_where_the_time_is_known():
+    clips = scored(quiet(100))
+    assert health_of(clips).state == "normal", "there is no time but that of the clips"
+    assert health_of(clips, as_of=at(99) + timedelta(hours=23)).state == "normal"
+    silent = health_of(clips, as_of=at(99) + timedelta(hours=25))
+    assert (silent.state, silent.since, silent.heard) == ("no_data", at(99) + timedelta(hours=24), "normal")
+    again = health_of(clips + scored([0.0], first=700), as_of=at(701))
+    assert [one.state for one in again.changes] == ["learning", "normal", "no_data", "normal"]
 
 
-@given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))
-def test_the_index_is_within_its_scale_and_rises_with_the_score(score, typical, limit):
-    index = clip_index(score, typical, limit)
-    assert 0 <= index <= 100
-    assert clip_index(score + 1, typical, limit) >= index
+def test_as_of_a_moment_nothing_later_exists():
+    clips = scored(np.concatenate([quiet(50), np.full(30, 3.0)]))
+    assert health_of(clips, as_of=at(49)) == health_of(clips[:50], as_of=at(49))
+    assert health_of(clips, [Event(at(60), "maintenance")], as_of=at(49)) == health_of(clips[:50], as_of=at(49))
+
+
+# --- maintenance -----------------------------------------------------------------------------------------------------
+
+
+def repaired(offset, count=400):
+    """An alarm, then maintenance, then clips with another mean."""
+    z = np.concatenate([quiet(50), np.full(20, 3.5), quiet(count, seed=3) + offset])
+    return scored(z), [Event(at(69.5), "maintenance", "new bearing", "Ida")]
+
+
+def test_maintenance_ends_the_alarm_and_learns_a_new_baseline():
+    clips, told = repaired(1.0)
+    learning = health_of(clips[:80], told)
+    assert (learning.state, learning.since, learning.heard) == ("learning", at(69.5), "learning")
+    assert (learning.episodes[-1].cleared_at, learning.episodes[-1].cleared_by) == (at(69.5), "maintenance")
+    after = health_of(clips, told)
+    assert (after.state, after.index < 50) == ("normal", True)
+    assert not [one for one in after.episodes if one.raised_at > at(69.5)]
+    assert after.limits.facts.clips == POLICY.relearn_clips, "the promise is that of the new, smaller baseline"
+    kept = health_of(clips)
+    assert kept.state in ("warning", "alarm"), "without the event, one sigma above the old normal is news"
+
+
+def test_a_new_baseline_hears_as_well_as_the_old_one():
+    clips, told = repaired(1.0)
+    worse = clips[:-60] + [replace(clip, z=clip.z + 2.5) for clip in clips[-60:]]
+    assert health_of(worse, told).state == "alarm"
+
+
+def test_a_fault_that_is_still_there_is_not_learnt():
+    clips, told = repaired(4.0)
+    health = health_of(clips, told)
+    assert health.state == "alarm"
+    assert "sounds like a fault" in health.statement and "train a new model" in health.statement
+    assert health.limits.facts.clips == 200
+
+
+def test_a_machine_that_has_not_settled_is_not_learnt():
+    clips, told = repaired(0.0)
+    drifting = clips[:70] + [replace(clip, z=n * 0.035) for n, clip in enumerate(clips[70:180])]
+    health = health_of(drifting, told)
+    assert "has not settled" in health.statement
+
+
+def test_maintenance_after_the_last_clip():
+    clips, _ = repaired(0.0, count=0)
+    health = health_of(clips, [Event(at(80), "maintenance")])
+    assert (health.state, health.since, health.episodes[-1].cleared_at) == ("learning", at(80), at(80))
+
+
+def test_a_model_that_was_trained_after_the_maintenance_knows_it():
+    clips, told = repaired(0.0)
+    newer = {MODEL: Baseline.of(BASELINES[MODEL].scores, newest=at(75))}
+    health = machine_health(POLICY, newer, clips, told)
+    assert not any(one.state == "learning" and one.at >= at(69) for one in health.changes)
+    assert health.limits.facts.clips == 200
+
+
+# --- facts -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_clip_rate_is_measured_on_scored_clips():
+    half = [clip for clip in scored(quiet(2_000)) if clip.recorded_at.hour < 12]
+    assert health_of(half).limits.facts.clips_per_year == pytest.approx(72 * 365.25, rel=0.1)
+    assert health_of(scored(quiet(200))).limits.facts.clips_per_year == pytest.approx(144 * 365.25, rel=0.02)
+
+
+def test_a_model_that_is_gone_has_the_limits_of_the_poorest_there_is():
+    clips = scored(quiet(30))
+    gone = [replace(clip, model="gone") for clip in clips]
+    assert health_of(gone).limits.facts.clips == 200
+    assert "a guess" in health_of(gone).statement
+    nothing = machine_health(POLICY, {}, gone)
+    assert nothing.limits is not None and nothing.limits.facts.clips == 50
+
+
+def test_two_models_in_one_history():
+    """After a new model was promoted, the chart goes on; each clip has the limits of its own model."""
+    baselines = BASELINES | {"new": Baseline.of(np.random.default_rng(1).standard_normal(60))}
+    clips = scored(np.concatenate([quiet(50), np.full(5, 2.2)]))
+    mixed = clips[:50] + [replace(clip, model="new") for clip in clips[50:]]
+    health = machine_health(POLICY, baselines, mixed)
+    assert health.limits.facts.clips == 60
+    assert health.index == health_of(clips).index, "plain limits are the same for both"
+
+
+def test_people_label_episodes():
+    clips, _ = repaired(0.0)
+    false = health_of(clips, [Event(at(75), "false-alarm")])
+    assert [one.label for one in false.episodes if one.raised_at < at(75)].count("false-alarm") >= 1
+    assert false.state == health_of(clips).state and false.index == health_of(clips).index
+    confirmed = health_of(clips, [Event(at(75), "false-alarm"), Event(at(76), "confirmed-fault")])
+    assert confirmed.episodes[-1].label == "confirmed-fault"
+
+
+def test_times_of_any_zone_are_one_time():
+    from datetime import timezone
+
+    clips = scored(np.concatenate([quiet(50), np.full(12, 3.0)]))
+    elsewhere = timezone(timedelta(hours=5))
+    moved = [replace(clip, recorded_at=clip.recorded_at.astimezone(elsewhere)) for clip in clips]
+    assert health_of(moved).since == health_of(clips).since > START

@@ -135,8 +135,8 @@ def test_what_is_no_store_is_refused_untouched(tmp_path: Path) -> None:
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     with Store.open(tmp_path / "s.db") as store, store.writing() as connection:
-        connection.exec_driver_sql("UPDATE schema_version SET version = 2")
-    with pytest.raises(StoreError, match=r"newer acoustic-ad.*schema 2"):
+        connection.exec_driver_sql("UPDATE schema_version SET version = 3")
+    with pytest.raises(StoreError, match=r"newer acoustic-ad.*schema 3"):
         Store.open(tmp_path / "s.db")
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 from small_machine import MELS, FloatArray, fitted, machine, recipe_of
 
-from acoustic_ad.errors import ClipError, NotFittedError, TrainingError
+from acoustic_ad.errors import BundleError, ClipError, NotFittedError, TrainingError
 from acoustic_ad.models.machine_model import MachineModel
 
 every_kind = pytest.mark.parametrize("kind", ["mahalanobis", "dae"])
@@ -209,3 +209,28 @@ def test_calibrating_on_clips_kept_out_replaces_the_cross_fitted_scores() -> Non
     model.recalibrate(kept_out)
     assert model.calibration is not None
     assert model.calibration.scores.tolist() == sorted(model.score(clip).score for clip in kept_out)
+
+
+def test_a_clip_without_the_machine_says_nothing_of_its_health() -> None:
+    model = fitted()
+    hall = np.full((40, 16), -90.0, np.float32)  # 30 dB below, and smooth
+    kind, reason = model.absence(model.score(hall)) or ("", "")
+    assert kind in ("off", "faint") and "dB" in reason
+    for clip in (*machine(20, seed=5), *machine(20, seed=6, gain_db=12.0)):
+        assert model.absence(model.score(clip)) is None
+
+
+def test_models_older_than_the_question_of_absence_do_not_answer_it() -> None:
+    model = fitted()
+    assert model.calibration is not None
+    new = ("normal.level_deviation_db", "normal.structure_db", "normal.likeness")
+    state = {name: value for name, value in model.state().items() if name not in new}
+    assert len(state) == len(model.state()) - 3
+    older = MachineModel.from_state(model.recipe, state, model.calibration)
+    hall = np.full((40, 16), -90.0, np.float32)
+    assert older.absence(older.score(hall)) is None
+    assert older.score(hall).score == model.score(hall).score
+    for name in new:
+        wrong = {**model.state(), name: model.state()[name][:-1]}
+        with pytest.raises(BundleError):
+            MachineModel.from_state(model.recipe, wrong, model.calibration)

@@ -184,3 +184,19 @@ def test_no_real_recording_is_a_sensor_fault(channel: int | str) -> None:
     paths = sorted(REAL.rglob("*.wav"))
     assert len(paths) > 100
     assert {path.name: fault for path in paths if (fault := fault_of(path, channel))} == {}
+
+
+@pytest.mark.parametrize(("before", "found"), [(0, None), (1, None), (2, "missing_channel")])
+def test_a_channel_that_was_alive_in_training_is_missed(tmp_path: Path, before: int, found: str | None) -> None:
+    sensor = SensorCheck()
+    stereo = written(tmp_path, np.stack([noise(), np.zeros(80_000)], axis=1))
+    read_clip(stereo, sample_rate_hz=8_000, channel="mean", sensor=sensor)
+    fault = sensor.fault(before)
+    assert sensor.alive == 1 and (fault.code if fault else None) == found
+
+
+def test_a_file_of_fewer_channels_misses_none(tmp_path: Path) -> None:
+    """It was made so, by a recorder or a converter; only a channel that is there can be dead."""
+    sensor = SensorCheck()
+    read_clip(written(tmp_path, noise()), sample_rate_hz=8_000, channel="mean", sensor=sensor)
+    assert sensor.fault(2) is None

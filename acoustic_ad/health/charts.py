@@ -1,0 +1,114 @@
+"""Control charts: what turns the z's of clips, one after the other, into evidence that a machine has changed.
+
+Each chart is quick for another kind of change, and together they share one budget of false alarms: CUSUMs for lasting
+changes of about three, two and one sigma (a CUSUM is quickest for twice its reference), a slow EWMA for drifts, and
+persistence (k of n clips), which no single clip can move.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from acoustic_ad.health.policy import ALARM_INDEX, WARNING_INDEX, Policy
+
+Array = npt.NDArray[np.float64]
+Array32 = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True, slots=True)
+class Recursion:
+    """The chart S <- max(keep S + gain z - reference, 0), from 0 on: one-sided, with no memory of very good days.
+
+    A CUSUM (Page 1954) keeps all and gains all; an EWMA (Roberts 1959) of weight w keeps 1 - w and gains w.
+    """
+
+    name: str
+    keep: float
+    gain: float
+    reference: float
+    share: float  # of the budget of false alarms
+
+    def statistic(self, z: list[float], caps: list[float]) -> list[float]:
+        """The statistic after each clip, held below its cap so that it comes back after a long excursion."""
+        keep, gain, reference = self.keep, self.gain, self.reference
+
+        def step(s: float, clip: tuple[float, float]) -> float:
+            return min(max(keep * s + gain * clip[0] - reference, 0.0), clip[1])
+
+        return list(accumulate(zip(z, caps, strict=True), step, initial=0.0))[1:]
+
+
+# Of the budget of false alarms. A drift is found by the slow chart long before the others, with little of it; sudden
+# changes must be found about as soon as by the best chart for their size. `benchmarks/health.py` measures both.
+LARGE_SHARE: Final = 0.40
+MEDIUM_SHARE: Final = 0.30
+SMALL_SHARE: Final = 0.20
+SLOW_SHARE: Final = 0.10
+PERSISTENCE_SHARE: Final = 0.05
+SLOW: Final = "slow EWMA"
+BEFORE_THE_FIRST: Final = -9.0  # z of the clips before the first
+
+
+def recursions(policy: Policy) -> tuple[Recursion, ...]:
+    """The charts that are recursions, in the order of their limits."""
+    return (
+        Recursion("CUSUM of large changes", 1.0, 1.0, policy.large_reference, LARGE_SHARE),
+        Recursion("CUSUM of medium changes", 1.0, 1.0, policy.medium_reference, MEDIUM_SHARE),
+        Recursion("CUSUM of small changes", 1.0, 1.0, policy.small_reference, SMALL_SHARE),
+        Recursion(SLOW, 1.0 - policy.slow_weight, policy.slow_weight, 0.0, SLOW_SHARE),
+    )
+
+
+def chart_names(policy: Policy) -> tuple[str, ...]:
+    """The recursions, then persistence: the order of all limits and statistics."""
+    persistence = f"{policy.persistence_clips} of {policy.persistence_among} clips"
+    return (*(chart.name for chart in recursions(policy)), persistence)
+
+
+def chart_shares(policy: Policy) -> tuple[float, ...]:
+    """Shares of the budget in the order of `chart_names`."""
+    return (*(chart.share for chart in recursions(policy)), PERSISTENCE_SHARE)
+
+
+def persistence(policy: Policy, z: Floats) -> Floats:
+    """The k-th highest z of the latest n clips, of z's [T, ...] along the first axis: k of n clips reach it."""
+    best = [np.full_like(z, BEFORE_THE_FIRST) for _ in range(policy.persistence_clips)]
+    for back in range(min(policy.persistence_among, len(z))):
+        value = np.full_like(z, BEFORE_THE_FIRST)
+        value[back:] = z[: len(z) - back]
+        for place, held in enumerate(best):  # insert into the k highest, which descend
+            best[place], value = np.maximum(held, value), np.minimum(held, value)
+    return best[-1]
+
+
+def statistics(policy: Policy, z: Array, caps: Array) -> Array:
+    """All charts [charts, T] after each of one machine's clips z [T], the recursions held below `caps` [charts, T]."""
+    values = np.minimum(z, policy.z_cap).tolist()
+    rows = [chart.statistic(values, cap.tolist()) for chart, cap in zip(recursions(policy), caps, strict=False)]
+    return np.array([*rows, persistence(policy, z)])
+
+
+def index_of(statistic: Floats, warning: Floats, alarm: Floats) -> Floats:
+    """The health index [...] of statistics [charts, ...]: of the chart that stands highest."""
+    found: Floats = chart_indices(statistic, warning, alarm).max(axis=0)
+    return found
+
+
+def chart_indices(statistic: Floats, warning: Floats, alarm: Floats) -> Floats:
+    """The index [charts, ...] of each chart's statistic, within 0..100.
+
+    Each chart's scale is linear: 0 at 0, 50 at its warning limit, 80 at its alarm limit. Limits are [charts] or, where
+    they differ between clips, [charts, ...].
+    """
+    shape = (*warning.shape, *[1] * (statistic.ndim - warning.ndim))
+    low, high = warning.reshape(shape), alarm.reshape(shape)
+    index = statistic * (WARNING_INDEX / low)
+    beyond = WARNING_INDEX + (statistic - low) * ((ALARM_INDEX - WARNING_INDEX) / (high - low))
+    found: Floats = np.clip(np.where(index <= WARNING_INDEX, index, beyond), 0.0, 100.0)
+    return found

@@ -1,0 +1,104 @@
+"""A machine's clips as its health needs them: a few numbers of every clip, all columns only of the few that explain."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from acoustic_ad.jobs.alarm_book import events_of
+from acoustic_ad.jobs.alarm_schema import EventRow, events
+from acoustic_ad.jobs.coverage import Heard
+from acoustic_ad.jobs.schema import IS_FAILED, ClipRow, clip_row, clip_scores, files
+from acoustic_ad.jobs.store import Store, newest_of
+
+_AT_ONCE: Final = 500
+
+
+class Judged(NamedTuple):
+    """A clip that is not failed, by its current row."""
+
+    recorded_at: datetime
+    status: str
+    score: float | None
+    p_value: float | None
+    sha256: str
+    model: str
+    level_db: float | None
+    reason: str | None
+    scored_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All that the store has of a machine, as of one moment."""
+
+    machine: str
+    clips: list[Judged]  # oldest recording first
+    failed: list[Heard]
+    events: list[EventRow]
+    mark: tuple[Any, ...]  # differs once anything of this has changed
+
+    def heard(self) -> list[Heard]:
+        """Every clip, failed ones included."""
+        return [Heard(clip.recorded_at, clip.status) for clip in self.clips] + self.failed
+
+
+def history_of(store: Store, machine: str) -> History:
+    """What is known of a machine now."""
+    columns = clip_scores.c
+    chosen = [columns[name] for name in Judged._fields]
+    judged = (
+        sa.select(*chosen)
+        .where(columns.machine == machine, ~IS_FAILED, columns.id == newest_of(clip_scores))
+        .order_by(columns.recorded_at, columns.sha256)
+    )
+    names = (columns.recorded_at, columns.reason, columns.recorded_at_source)
+    failed = sa.select(*names).where(columns.machine == machine, IS_FAILED)
+    with store.reading() as connection:
+        clips = [Judged(datetime.fromisoformat(at), *rest) for at, *rest in connection.execute(judged)]
+        clips = _with_twins(connection, machine, clips)
+        lost = [
+            Heard(datetime.fromisoformat(at), "failed", reason, source != "mtime")
+            for at, reason, source in connection.execute(failed)
+        ]
+        return History(machine, clips, lost, events_of(connection, machine), mark_of(connection, machine))
+
+
+def _with_twins(connection: sa.Connection, machine: str, clips: list[Judged]) -> list[Judged]:
+    """The clips, those of a broken sensor at every time that a file of the same bytes was recorded.
+
+    A dead microphone gives nothing but the same silence: one clip in the store, and yet a machine that is still heard.
+    """
+    query = sa.select(files.c.sha256, files.c.recorded_at).distinct()
+    broken = files.c.outcome == "sensor_fault"
+    found = connection.execute(query.where(files.c.machine == machine, broken, files.c.recorded_at.is_not(None)))
+    first = {clip.sha256: clip for clip in clips if clip.status == "sensor_fault"}
+    twins = {
+        clip._replace(recorded_at=datetime.fromisoformat(at)) for content, at in found if (clip := first.get(content))
+    }
+    return sorted(twins.union(clips), key=lambda clip: (clip.recorded_at, clip.sha256)) if twins else clips
+
+
+def mark_of(connection: sa.Connection, machine: str) -> tuple[Any, ...]:
+    """What tells that a machine's clips or events have changed."""
+    clips = sa.select(sa.func.max(clip_scores.c.id), sa.func.count()).where(clip_scores.c.machine == machine)
+    known = sa.select(sa.func.max(events.c.id), sa.func.count()).where(events.c.machine == machine)
+    seen = sa.select(sa.func.count()).where(files.c.machine == machine, files.c.outcome == "sensor_fault")
+    return tuple(value for query in (clips, known, seen) for value in connection.execute(query).one())
+
+
+def rows_of_contents(store: Store, machine: str, contents: Collection[str]) -> dict[str, ClipRow]:
+    """sha256 -> current row, of some clips of a machine."""
+    found: dict[str, ClipRow] = {}
+    wanted = sorted(set(contents))
+    columns = clip_scores.c
+    with store.reading() as connection:
+        for start in range(0, len(wanted), _AT_ONCE):
+            here = columns.sha256.in_(wanted[start : start + _AT_ONCE])
+            query = sa.select(clip_scores).where(columns.machine == machine, ~IS_FAILED, here).order_by(columns.id)
+            found |= {row.sha256: clip_row(row) for row in connection.execute(query)}  # the newest comes last
+    return found

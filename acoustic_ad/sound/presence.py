@@ -1,0 +1,155 @@
+"""Whether a clip carries the machine at all: a machine that stands still, a microphone that no longer hears the hall.
+
+Both make a clip quieter, and neither says anything of the machine's health. What tells them apart is the fine structure
+of the spectrum, the bands that stick out from their neighbours because the machine has its tones there:
+
+- A machine that is **off** takes its tones along. What is left is the hall: a smooth spectrum, no louder anywhere.
+- A **faint** microphone takes level from every band, those too in which only the hall and the microphone's own noise
+  had been heard; no machine that stops can make the hall quieter. At first the tones are all still there.
+
+Thresholds are relative to the training clips of the same machine and microphone. Fails where the machine has no tones
+and is hardly louder than its hall (then it is never called off), where another machine starts as this one stops, and
+where a hall becomes quieter than it ever was in training, by more than 12 dB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+Absence = Literal["off", "faint"]
+
+SMOOTH_SHARE: Final = 0.07  # of the bands: 9 of 128, wide enough to pass over a tone, narrow enough to follow a hall
+LEAST_DEVIATION_DB: Final = 0.5  # a band that never moved in ten clips may yet move a little
+# Off: the structure falls well below the least that the running machine ever had ...
+STRUCTURE_LEFT: Final = 0.7
+# ... or below it, and it is not the machine's own any more, which it always was, in a clip of no more than usual level.
+LESS_STRUCTURE: Final = 0.85
+LIKENESS_LEFT: Final = 0.5
+TONES_DB: Final = 0.7  # a running machine with less structure than this has no tones to be recognised by
+LOUDER_DB: Final = 3.0  # off: nowhere louder than normal by more than this, or three deviations
+FAR_BELOW_DB: Final = 6.0  # off by level alone: below the quietest training clip by this, or by the range of levels
+# Faint: this share of the bands is further below normal than ever (four deviations and 3 dB), and none above it.
+FAINT_SHARE: Final = 0.6
+FAINT_DEVIATIONS: Final = 4.0
+# Faint, though the tones are gone: even the band that fell least fell by this, or the upper bands by this more.
+FLOOR_GONE_DB: Final = 12.0
+DULL_DB: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """What the clips of a running machine sound like, from their clip-mean log-mels in dB.
+
+    `level_db` and `deviation` are [mels]; `levels`, `structure` and `likeness` are [n], one per training clip.
+    """
+
+    level_db: Array
+    deviation: Array
+    levels: Array  # mean over bands, dB
+    structure: Array  # how far bands stand from their neighbours, RMS, dB
+    likeness: Array  # share of the mean clip's structure that a clip has, in its place
+
+    @classmethod
+    def of(cls, levels_db: Array) -> Presence:
+        """From the clip-mean log-mels [n, mels] of training clips, in dB."""
+        fine = fine_structure(levels_db)
+        return cls(
+            levels_db.mean(axis=0),
+            levels_db.std(axis=0),
+            levels_db.mean(axis=1),
+            _rms(fine),
+            _likeness(fine, fine_structure(levels_db.mean(axis=0))),
+        )
+
+    def judge(self, level_db: Array) -> tuple[Absence, str] | None:
+        """Whether a clip with the clip-mean log-mel `level_db` [mels] is off or faint, and why; None: neither."""
+        change = level_db - self.level_db
+        fine = fine_structure(level_db)
+        structure = float(_rms(fine))
+        likeness = float(_likeness(fine, fine_structure(self.level_db)))
+        deviation = np.maximum(self.deviation, LEAST_DEVIATION_DB)
+        level = float(level_db.mean())
+        tones_gone = self._tones_gone(structure, likeness, level)
+        has_tones = float(self.structure.min()) >= TONES_DB
+        tones_heard = has_tones and not tones_gone and likeness >= LIKENESS_LEFT * float(self.likeness.min())
+        if self._is_faint(change, deviation, tones_heard):
+            return "faint", (
+                f"the machine is heard, but {-change.mean():.0f} dB fainter (upper bands {-_upper(change):.0f} dB)"
+                if tones_heard
+                else f"fainter than ever by {self.levels.min() - level:.0f} dB, where the machine is not heard as well"
+            )
+        louder = smooth(change) > np.maximum(LOUDER_DB, 3.0 * deviation)
+        if louder.any() or level > self.levels.max():
+            return None
+        if tones_gone:
+            return "off", f"{-change.mean():.0f} dB below its normal level, and without the machine's own tones"
+        far_below = max(FAR_BELOW_DB, float(np.ptp(self.levels)))
+        if level < self.levels.min() - far_below and structure <= self.structure.max():
+            return "off", f"{-change.mean():.0f} dB below its normal level"
+        return None
+
+    def _tones_gone(self, structure: float, likeness: float, level: float) -> bool:
+        least, always = float(self.structure.min()), float(self.likeness.min())
+        if structure <= STRUCTURE_LEFT * least:
+            return True
+        strange = always >= LIKENESS_LEFT and likeness <= LIKENESS_LEFT * always
+        return strange and structure <= LESS_STRUCTURE * least and level <= float(np.median(self.levels))
+
+    def _is_faint(self, change: Array, deviation: Array, tones_heard: bool) -> bool:
+        far_below = (change < -FAINT_DEVIATIONS * deviation) & (change < -3.0)
+        if far_below.mean() < FAINT_SHARE or (change > 3.0 * deviation).any():
+            return False
+        if tones_heard:
+            return True
+        return bool(change.max() < -FLOOR_GONE_DB or _upper(change) < _lower(change) - DULL_DB)
+
+    def state(self) -> dict[str, Array]:
+        """Its arrays by name, without those that a model keeps under names of its own."""
+        return {"level_deviation_db": self.deviation, "structure_db": self.structure, "likeness": self.likeness}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Array], level_db: Array, levels: Array) -> Presence:
+        """The inverse of `state`, given the arrays that the model keeps; raises ValueError where they do not fit."""
+        deviation, structure, likeness = (state[name] for name in ("level_deviation_db", "structure_db", "likeness"))
+        if deviation.shape != level_db.shape or not structure.shape == likeness.shape == levels.shape:
+            raise ValueError("what the model knows of its normal levels does not fit together")
+        if (deviation < 0).any() or (structure < 0).any():
+            raise ValueError("deviations of levels cannot be negative")
+        return cls(level_db, deviation, levels, structure, likeness)
+
+
+def smooth(level_db: Array) -> Array:
+    """`level_db` [..., mels] as a moving mean over neighbouring bands, mirrored at both ends."""
+    mels = level_db.shape[-1]
+    half = min(max(round(SMOOTH_SHARE * mels / 2), 2), mels - 1)
+    wide = np.pad(level_db, [(0, 0)] * (level_db.ndim - 1) + [(half, half)], mode="reflect")
+    total = np.cumsum(np.concatenate([np.zeros_like(wide[..., :1]), wide], axis=-1), axis=-1)
+    return np.asarray((total[..., 2 * half + 1 :] - total[..., : -2 * half - 1]) / (2 * half + 1))
+
+
+def fine_structure(level_db: Array) -> Array:
+    """How far each band of `level_db` [..., mels] stands above or below its neighbours, in dB."""
+    return level_db - smooth(level_db)
+
+
+def _rms(fine: Array) -> Array:
+    return np.asarray(np.sqrt(np.square(fine).mean(axis=-1)))
+
+
+def _likeness(fine: Array, of_mean: Array) -> Array:
+    return np.asarray((fine * of_mean).sum(axis=-1) / max(float(np.square(of_mean).sum()), 1e-12))
+
+
+def _upper(change: Array) -> float:
+    return float(np.median(change[-max(len(change) // 4, 1) :]))
+
+
+def _lower(change: Array) -> float:
+    return float(np.median(change[: max(len(change) // 4, 1)]))
