@@ -60,7 +60,7 @@ def alarm_life(episode: Episode, actions: Iterable[Action], as_of: datetime, pol
     """
     again = timedelta(days=(policy or Policy()).realarm_days)
     own = [one for one in actions if one.alarm == episode.key and episode.raised_at <= one.at <= as_of]
-    steps = sorted(own, key=lambda one: (one.at, one.kind, one.by, one.comment))
+    steps = sorted(own, key=lambda one: (one.at, one.kind, one.by, one.comment, one.until or one.at))
     life = _Life(episode, as_of, again)
     for action in steps:
         life.until(action.at)
