@@ -11,23 +11,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
-from acoustic_ad.health.charts import Array, Array32, chart_names, chart_shares, index_of, recursions
-from acoustic_ad.health.policy import ALARM_INDEX, WARNING_INDEX, Policy
-from acoustic_ad.health.simulation import Simulated, healthy_statistics
+from acoustic_ad.health.charts import Array, chart_names
+from acoustic_ad.health.policy import Policy
+from acoustic_ad.health.search import ALARM_ABOVE_WARNING, Found, Level, found_limits
 
 DAYS_A_YEAR: Final = 365.25
 FEWEST_A_YEAR: Final = 3_650.0  # at fewer clips, limits for 12 WARNINGs a year would be lower than any evidence
-_SAMPLES: Final = 8_500_000  # simulated clips: about half a second
-_FEWEST_EPISODES: Final = 12  # below so many simulated episodes, limits are extrapolated
-_MOST_CLIPS: Final = 2_000  # beyond, calibration sets are as good as endless
+MOST_A_YEAR: Final = 3_737_600.0  # a clip every eight seconds
+_RATE_STEP: Final = 4.0  # between clip rates that are simulated
 # Between autocorrelations that are simulated, in Fisher's transform, in which the log of a CUSUM's limit is linear.
 _FISHER_STEP: Final = 0.3
-_WITHIN: Final = 1.15  # of the budget: what simulation itself is uncertain by
+_FISHER_RANGE: Final = (-0.3, 2.298)  # autocorrelations of -0.29 and 0.98
+_CLIPS: Final = (10, 20, 50, 100, 200, 500, 1_000, 2_000)  # of calibration; beyond, they are as good as endless
+_LENGTHS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000)  # of a recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +36,8 @@ class Facts:
 
     clips: int  # calibration clips
     sessions: int  # recordings that they are from
-    autocorrelation: float  # of neighbouring clips, 0..1
+    autocorrelation: float  # of neighbouring clips, as estimated
     clips_per_year: float  # scored clips
-
-    def nodes(self) -> dict[Facts, float]:
-        """The one or two facts, shared by many machines, between whose limits these ones' are, and their weights."""
-        clips = min(_preferred(self.clips, math.floor), _MOST_CLIPS)
-        length = self.clips / max(self.sessions, 1)
-        sessions = min(max(_preferred(clips / length, round), 1), clips)
-        per_year = min(max(self.clips_per_year, FEWEST_A_YEAR), 3_200_000.0)  # ... one every ten seconds
-        per_year = round(2 ** (round(2 * math.log2(per_year)) / 2))
-        place = math.atanh(min(max(self.autocorrelation, -0.3), 0.98)) / _FISHER_STEP
-        low, part = math.floor(place), place - math.floor(place)
-        found = {}
-        for step, weight in ((low, 1 - part), (low + 1, part)):
-            if weight > 0.02:
-                rho = min(round(math.tanh(_FISHER_STEP * step), 4), 0.98)
-                found[Facts(clips, sessions, rho, per_year)] = weight
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +73,41 @@ class Limits:
 
 
 def limits(policy: Policy, facts: Facts) -> Limits:
-    """The limits for a policy and a calibration set. New ones take about a second; known ones nothing."""
-    found = _between(facts, [(_limits(policy, node), weight) for node, weight in facts.nodes().items()])
-    fewer = min(facts.clips_per_year / FEWEST_A_YEAR, 1.0)
-    found = replace(
-        found,
-        warnings_per_year=found.warnings_per_year * fewer,
-        alarms_per_year=found.alarms_per_year * fewer,
-        alarms_between=(found.alarms_between[0] * fewer, found.alarms_between[1] * fewer),
+    """The limits for a policy and a calibration set. New ones take about a second; known ones nothing.
+
+    Simulated are a few kinds of calibration sets, autocorrelations and clip rates which all machines share; between
+    them, limits are interpolated.
+    """
+    per_year = min(max(facts.clips_per_year, FEWEST_A_YEAR), MOST_A_YEAR)
+    nodes = _nodes(policy, facts, per_year)
+
+    def mean(values: Callable[[Found], Array | float]) -> Array:
+        logs = [weight * np.log(np.maximum(values(node), 1e-3)) for node, weight in nodes]
+        found: Array = np.exp(np.sum(logs, axis=0))
+        return found
+
+    def limit(level: Callable[[Found], Level]) -> Array:
+        return mean(lambda node: level(node).limit + level(node).rise * math.log(per_year / node.clips_per_year))
+
+    def expected(values: Callable[[Found], float], kept: bool) -> float:
+        found = float(mean(values)) * min(facts.clips_per_year / FEWEST_A_YEAR, 1.0)
+        return found if kept else found * per_year / nodes[0][0].clips_per_year
+
+    kept = all(node.alarm.kept for node, _ in nodes)
+    warned = all(node.warning.kept for node, _ in nodes)
+    warning = limit(lambda node: node.warning)
+    alarm = np.maximum(limit(lambda node: node.alarm), ALARM_ABOVE_WARNING * warning)
+    found = Limits(
+        tuple(ChartLimit(*chart) for chart in zip(chart_names(policy), warning.tolist(), alarm.tolist(), strict=True)),
+        expected(lambda node: node.warning.per_year, warned),
+        expected(lambda node: node.alarm.per_year, kept),
+        (
+            expected(lambda node: node.alarms_between[0], kept),
+            expected(lambda node: node.alarms_between[1], kept),
+        ),
+        kept and warned,
+        "",
+        facts,
     )
     return replace(found, statement=_statement(policy, facts, found))
 
@@ -115,156 +126,34 @@ def clips_needed(policy: Policy, facts: Facts, most: int = 2_000) -> int | None:
     return clips
 
 
-def _between(facts: Facts, weighted: list[tuple[Limits, float]]) -> Limits:
-    """The geometric mean of limits, and of what they promise."""
-    weights = np.array([weight for _, weight in weighted])
-
-    def mean(values: Callable[[Limits], float]) -> float:
-        logs = [math.log(max(values(found), 1e-3)) for found, _ in weighted]
-        return float(np.exp(np.average(logs, weights=weights)))
-
-    charts = tuple(
-        ChartLimit(
-            chart.chart,
-            mean(lambda found, number=number: found.charts[number].warning),  # type: ignore[misc]
-            mean(lambda found, number=number: found.charts[number].alarm),  # type: ignore[misc]
-        )
-        for number, chart in enumerate(weighted[0][0].charts)
-    )
-    return Limits(
-        charts,
-        mean(lambda found: found.warnings_per_year),
-        mean(lambda found: found.alarms_per_year),
-        (mean(lambda found: found.alarms_between[0]), mean(lambda found: found.alarms_between[1])),
-        all(found.attainable for found, _ in weighted),
-        "",
-        facts,
-    )
+def _nodes(policy: Policy, facts: Facts, per_year: float) -> list[tuple[Found, float]]:
+    """The simulated limits between which these ones are, at most four, and their weights."""
+    steps = round(math.log(per_year / FEWEST_A_YEAR, _RATE_STEP))
+    rate = FEWEST_A_YEAR * _RATE_STEP**steps
+    length = min(_LENGTHS, key=lambda one: abs(math.log(one * max(facts.sessions, 1) / facts.clips)))
+    fisher = min(max(math.atanh(min(max(facts.autocorrelation, -0.9), 0.99)), _FISHER_RANGE[0]), _FISHER_RANGE[1])
+    number = math.floor(fisher / _FISHER_STEP)
+    part = fisher / _FISHER_STEP - number
+    found = []
+    for clips, clips_weight in _clips_between(facts.clips):
+        for place, weight in ((number, 1 - part), (number + 1, part)):
+            if weight * clips_weight > 0.02:
+                rho = round(math.tanh(min(place * _FISHER_STEP, _FISHER_RANGE[1])), 4)
+                sessions = max(round(clips / length), 1)
+                found.append((found_limits(policy, clips, sessions, rho, rate), weight * clips_weight))
+    whole = sum(weight for _, weight in found)
+    return [(node, weight / whole) for node, weight in found]
 
 
-@lru_cache(maxsize=4096)
-def _limits(policy: Policy, facts: Facts) -> Limits:
-    month = facts.clips_per_year / 12
-    length = int(min(max(month, 120), 17_520))
-    machines = int(min(max(_SAMPLES / length, 500), 4_000))
-    what = Simulated(facts.clips, facts.sessions, facts.autocorrelation, length, machines)
-    highest = healthy_statistics(policy, what)[1]
-    search = _Search(policy, highest, length / facts.clips_per_year, facts.clips_per_year)
-    endless = np.full(highest.shape[1], np.inf)
-    warning, warnings = search.find(
-        policy.warning_per_machine_year,
-        lambda limit: search.episodes(limit, endless, WARNING_INDEX, policy.warning_clear_index),
-    )
-    alarm, alarms = search.find(
-        policy.alarm_per_machine_year,
-        lambda limit: search.episodes(warning, limit, ALARM_INDEX, policy.alarm_clear_index),
-        at_least=1.02 * warning,
-    )
-    third = machines // 3  # machines ascend with their autocorrelation
-    less, more = (
-        search.episodes(warning, alarm, ALARM_INDEX, policy.alarm_clear_index, only) / search.years
-        for only in (slice(0, third), slice(-third, None))
-    )
-    kept = warnings <= _WITHIN * policy.warning_per_machine_year and alarms <= _WITHIN * policy.alarm_per_machine_year
-    charts = zip(chart_names(policy), warning.tolist(), alarm.tolist(), strict=True)
-    named = tuple(ChartLimit(*chart) for chart in charts)
-    return Limits(named, warnings, alarms, (min(less, alarms), max(more, alarms)), kept, "", facts)
-
-
-class _Search:
-    """Limits for a budget among simulated healthy machines.
-
-    Each chart gets its share of the budget, times a common factor: charts that ring together ring once, so that the
-    shares may add up to more than the whole.
-    """
-
-    def __init__(self, policy: Policy, highest: Array32, years: float, clips_per_year: float) -> None:
-        self.policy, self.highest, self.years = policy, highest, years
-        self.most = highest.max(axis=0)
-        self.shares = np.array(chart_shares(policy))
-        self.soon = max(clips_per_year / DAYS_A_YEAR * policy.must_find_days, 50.0)  # clips
-
-    def find(
-        self, per_year: float, episodes: Callable[[Array], float], at_least: Array | float = 0.0
-    ) -> tuple[Array, float]:
-        """The limits [charts] for a budget of episodes a year, and the episodes a year that they really give."""
-        machines = self.highest.shape[2]
-        budget = per_year * self.years  # of one simulated machine
-        enough = max(budget, _FEWEST_EPISODES / machines)
-        pieces = self._pieces(enough)
-
-        def at(factor: float) -> Array:
-            return np.maximum(self._quantile(pieces, enough * factor), at_least)
-
-        factor = _bisect(lambda factor: episodes(at(factor)) <= enough, 0.1, 30.0)
-        found = at(factor)
-        if budget < enough:  # statistics of charts have about exponential tails: limits go with the log of the budget
-            slope = (found - np.maximum(self._quantile(pieces, 4 * enough * factor), at_least)) / math.log(4.0)
-            found = found + slope * math.log(enough / budget)
-        if clips_to_find(self.policy, found) <= self.soon:
-            return found, per_year
-        factor = _bisect(lambda factor: clips_to_find(self.policy, at(factor)) > self.soon, factor, 3_000.0)
-        return at(1.02 * factor), episodes(at(1.02 * factor)) / self.years
-
-    def episodes(self, warning: Array, alarm: Array, level: float, clear: float, only: slice = slice(None)) -> float:
-        """Episodes of one machine: the index reaches `level`, and the end is when it has come below `clear`."""
-        low, high = warning.astype(np.float32), alarm.astype(np.float32)
-        ever = (self.most[:, only] >= (low if level == WARNING_INDEX else high)[:, None]).any(axis=0)
-        up = np.zeros(int(ever.sum()), bool)
-        count = 0
-        for highest in self.highest[:, :, only].compress(ever, axis=2):
-            index = index_of(highest, low, high)
-            raised = index >= level
-            count += int((raised & ~up).sum())
-            up = (up | raised) & ~(index < clear)
-        return float(count / ever.size)
-
-    def _pieces(self, budget: float) -> Array32:
-        """Highest statistics [charts, pieces] of pieces of time that are short enough for less than one episode."""
-        each = max(int(len(self.highest) / max(math.ceil(budget), 1)), 1)
-        whole = self.highest[: len(self.highest) // each * each]
-        highest = whole.reshape(-1, each, *whole.shape[1:]).max(axis=1)  # [pieces, charts, machines]
-        sorted_: Array32 = np.sort(np.moveaxis(highest, 1, 0).reshape(highest.shape[1], -1), axis=1)
-        self._years_a_piece = self.years * each / len(self.highest)
-        return sorted_
-
-    def _quantile(self, pieces: Array32, budget: float) -> Array:
-        """The limits [charts] that a chart alone exceeds with its share of the budget, were episodes Poisson."""
-        expected = budget * self.shares * self._years_a_piece / self.years
-        rank = np.exp(-expected) * (pieces.shape[1] - 1)
-        rows = [np.interp(place, np.arange(row.size), row) for place, row in zip(rank, pieces, strict=True)]
-        found: Array = np.maximum(np.array(rows), 1e-3)
-        return found
-
-
-def clips_to_find(policy: Policy, limit: Array) -> float:
-    """Clips until the quickest chart finds a lasting change to `must_find_z`, were there no noise."""
-    z = min(policy.must_find_z, policy.z_cap)
-    clips = []
-    for chart, height in zip(recursions(policy), limit, strict=False):
-        step = chart.gain * z - chart.reference
-        if chart.keep == 1.0:
-            clips.append(height / step if step > 0 else math.inf)
-        else:
-            clips.append(math.log1p(-height / z) / math.log(chart.keep) if height < z else math.inf)
-    clips.append(policy.persistence_clips if limit[-1] < z else math.inf)
-    return min(clips)
-
-
-def _bisect(enough: Callable[[float], bool], low: float, high: float) -> float:
-    """The largest factor within low..high at which `enough` still holds, to 2 %; low where it never does."""
-    while high > 1.02 * low:
-        middle = math.sqrt(low * high)
-        if enough(middle):
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-def _preferred(value: float, how: Callable[[float], float]) -> int:
-    """A number of the series 10, 13, 16, 20, 25, 32, 40, 50, 63, 79, 100 ... near `value` (Renard's R10)."""
-    return max(round(10 ** (how(10 * math.log10(max(value, 1.0)) + 1e-6) / 10)), 1)
+def _clips_between(clips: int) -> list[tuple[int, float]]:
+    """The neighbours of a number of clips that are simulated, with weights: errors of a baseline go with 1/sqrt(n)."""
+    clips = min(max(clips, _CLIPS[0]), _CLIPS[-1])
+    above = next(one for one in _CLIPS if one >= clips)
+    below = max(one for one in _CLIPS if one <= clips)
+    if above == below:
+        return [(above, 1.0)]
+    part = (below**-0.5 - clips**-0.5) / (below**-0.5 - above**-0.5)
+    return [(below, 1 - part), (above, part)]
 
 
 def _statement(policy: Policy, facts: Facts, found: Limits) -> str:
@@ -279,7 +168,7 @@ def _statement(policy: Policy, facts: Facts, found: Limits) -> str:
     return (
         f"{policy.alarm_per_machine_year:g} false ALARMs and {policy.warning_per_machine_year:g} false WARNINGs a "
         f"machine-year are out of reach with these calibration clips ({basis}): limits that keep to it would miss a "
-        f"lasting change of {policy.must_find_z:g} sigma for more than {policy.must_find_days:g} days; {expected}, or "
+        f"lasting change of {policy.must_find_z:g} sigma for more than {policy.must_find_clips} clips; {expected}, or "
         "calibrate on more clips"
     )
 

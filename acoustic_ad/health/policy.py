@@ -67,7 +67,7 @@ class Policy:
     gap_floor_hours: float = 24.0  # never called silent before: jobs may run once a day
     trend_days: float = 14.0  # how far back the trend looks
     must_find_z: float = 3.0  # limits that would not find a lasting change of this size ...
-    must_find_days: float = 7.0  # ... within so many days promise nothing: the budget counts as unattainable
+    must_find_clips: int = 1_000  # ... within so many clips promise nothing: the budget counts as unattainable
 
     def __post_init__(self) -> None:
         problems = self._problems()
@@ -126,6 +126,7 @@ _COUNTS: Final = (
     "persistence_among",
     "raise_clips",
     "clear_clips",
+    "must_find_clips",
     "learning_clips",
     "relearn_clips",
 )

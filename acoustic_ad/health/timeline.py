@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Final
 
 import numpy as np
@@ -64,11 +65,11 @@ def machine_health(
     changes, now = _states(heard, ordered, as_of, policy)
     limits = hearing.limits[hearing.which[-1]] if hearing is not None else None
     return MachineHealth(
-        state=now.state,
-        since=now.at,
+        state=now.state if now else "no_data",
+        since=now.at if now else None,
         previous=changes[-1].previous if changes else "no_data",
-        rule=now.rule,
-        ne107=NE107[now.state],
+        rule=now.rule if now else "no clips",
+        ne107=NE107[now.state if now else "no_data"],
         heard=heard[-1].state if heard else "no_data",
         index=float(hearing.index[-1]) if hearing is not None else None,
         trend=_trend(policy, hearing) if hearing is not None and heard[-1].state != "learning" else None,
@@ -85,7 +86,7 @@ def machine_health(
 class _Heard:
     """From `at` on the scored clips say `state`."""
 
-    at: datetime | None
+    at: datetime
     state: State
     rule: str
 
@@ -207,52 +208,53 @@ class _Teller:
 
 def _states(
     heard: Sequence[_Heard], ordered: Sequence[ClipPoint], as_of: datetime | None, policy: Policy
-) -> tuple[list[StateChange], _Heard]:
-    """All changes of the state that people see, and the state at the end with the time since when it holds.
+) -> tuple[list[StateChange], _Heard | None]:
+    """All changes of the state that people see, and the one that holds at the end, None without clips.
 
-    no_data comes before a broken sensor, that before a machine that is off, and all three before what was heard
-    last, which comes back as old as it was.
+    no_data comes before a broken sensor or a machine that is off, and both before what was heard last, which comes back
+    as old as it was.
     """
-    points: list[tuple[datetime, int, _Heard]] = [(_known(one.at), 0, one) for one in heard]
-    for before, clip in zip([None, *ordered], ordered, strict=False):
-        if before is None or before.status != clip.status:
-            state: State = "off" if clip.status == "off" else "sensor_fault"
-            sensor = _Heard(None, "normal", "") if clip.status == "scored" else _Heard(None, state, _RULES[state])
-            points.append((clip.recorded_at, 1, sensor))
-    points += [(at, 2, one) for at, one in _silences(ordered, as_of, policy)]
-    latest = [_Heard(None, "no_data", "no clips"), _Heard(None, "normal", ""), _Heard(None, "normal", "")]
+    layers = [heard, _sensor(ordered), _silences(ordered, as_of, policy)]
+    points = sorted(((one.at, layer, one) for layer, ones in enumerate(layers) for one in ones), key=itemgetter(0, 1))
+    latest: list[_Heard | None] = [None, None, None]
     changes: list[StateChange] = []
-    shown = latest[0]
-    points.sort(key=lambda point: point[:2])
+    shown: _Heard | None = None
     for number, (at, layer, one) in enumerate(points):
-        latest[layer] = _Heard(at, one.state, one.rule) if layer else one
+        latest[layer] = one
         if number + 1 < len(points) and points[number + 1][0] == at:
             continue
-        now = next((one for one in reversed(latest[1:]) if one.state != "normal"), latest[0])
-        if now.state != shown.state:
-            changes.append(StateChange(at, now.state, shown.state, now.rule))
+        now = next((one for one in reversed(latest[1:]) if one and one.state != "normal"), latest[0])
+        if now is not None and (shown is None or now.state != shown.state):
+            changes.append(StateChange(at, now.state, "no_data" if shown is None else shown.state, now.rule))
         shown = now
     return changes, shown
 
 
-def _known(at: datetime | None) -> datetime:
-    if at is None:
-        raise ValueError("a change without a time")
-    return at
+def _sensor(ordered: Sequence[ClipPoint]) -> list[_Heard]:
+    """When the machine was off or its sensor broken, and when it was heard again: "normal"."""
+    found, before = [], ""
+    for clip in ordered:
+        if clip.status != before:
+            state: State = "off" if clip.status == "off" else "sensor_fault"
+            if clip.status == "scored":
+                state = "normal"
+            found.append(_Heard(clip.recorded_at, state, _RULES.get(state, "")))
+            before = clip.status
+    return found
 
 
-def _silences(ordered: Sequence[ClipPoint], as_of: datetime | None, policy: Policy) -> list[tuple[datetime, _Heard]]:
-    """When silences came to last longer than is usual, and when clips came again."""
+def _silences(ordered: Sequence[ClipPoint], as_of: datetime | None, policy: Policy) -> list[_Heard]:
+    """When silences came to last longer than is usual, and when clips came again: "normal"."""
     if as_of is None or not ordered:
         return []
     times = np.array([clip.recorded_at.timestamp() for clip in ordered])
     usual = longest_usual_gap(times, policy)
+    rule = f"no clip for more than {usual / 3600:.3g} h, the longest that is usual here"
     found = []
     for number in np.flatnonzero(np.diff(times, append=as_of.timestamp()) > usual).tolist():
-        rule = f"no clip for more than {usual / 3600:.3g} h, the longest that is usual here"
-        found.append((ordered[number].recorded_at + timedelta(seconds=usual), _Heard(None, "no_data", rule)))
+        found.append(_Heard(ordered[number].recorded_at + timedelta(seconds=usual), "no_data", rule))
         if number + 1 < len(ordered):
-            found.append((ordered[number + 1].recorded_at, _Heard(None, "normal", "")))
+            found.append(_Heard(ordered[number + 1].recorded_at, "normal", ""))
     return found
 
 

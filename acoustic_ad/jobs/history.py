@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from acoustic_ad.jobs.alarm_book import events_of
 from acoustic_ad.jobs.alarm_schema import EventRow, events
 from acoustic_ad.jobs.coverage import Heard
-from acoustic_ad.jobs.schema import IS_FAILED, ClipRow, clip_row, clip_scores, files
+from acoustic_ad.jobs.schema import IS_BROKEN, IS_FAILED, ClipRow, clip_row, clip_scores, files
 from acoustic_ad.jobs.store import Store, newest_of
 
 _AT_ONCE: Final = 500
@@ -74,8 +74,7 @@ def _with_twins(connection: sa.Connection, machine: str, clips: list[Judged]) ->
     A dead microphone gives nothing but the same silence: one clip in the store, and yet a machine that is still heard.
     """
     query = sa.select(files.c.sha256, files.c.recorded_at).distinct()
-    broken = files.c.outcome == "sensor_fault"
-    found = connection.execute(query.where(files.c.machine == machine, broken, files.c.recorded_at.is_not(None)))
+    found = connection.execute(query.where(files.c.machine == machine, IS_BROKEN, files.c.recorded_at.is_not(None)))
     first = {clip.sha256: clip for clip in clips if clip.status == "sensor_fault"}
     twins = {
         clip._replace(recorded_at=datetime.fromisoformat(at)) for content, at in found if (clip := first.get(content))
@@ -87,7 +86,7 @@ def mark_of(connection: sa.Connection, machine: str) -> tuple[Any, ...]:
     """What tells that a machine's clips or events have changed."""
     clips = sa.select(sa.func.max(clip_scores.c.id), sa.func.count()).where(clip_scores.c.machine == machine)
     known = sa.select(sa.func.max(events.c.id), sa.func.count()).where(events.c.machine == machine)
-    seen = sa.select(sa.func.count()).where(files.c.machine == machine, files.c.outcome == "sensor_fault")
+    seen = sa.select(sa.func.count()).where(files.c.machine == machine, IS_BROKEN)
     return tuple(value for query in (clips, known, seen) for value in connection.execute(query).one())
 
 

@@ -36,3 +36,5 @@ def _to_schema_2(connection: sa.Connection) -> None:
         if column.name not in present:
             text = CreateColumn(column).compile(dialect=connection.dialect)
             connection.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {text}")
+    for index in files.indexes:
+        index.create(connection, checkfirst=True)

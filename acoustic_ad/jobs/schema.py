@@ -202,6 +202,8 @@ files = sa.Table(
     # Since schema 2. A dead microphone gives the same bytes for days: one clip, but many files, each with its time.
     sa.Column("recorded_at", sa.Text),
 )
+IS_BROKEN: Final = files.c.outcome == sa.literal_column("'sensor_fault'")
+sa.Index("files_of_broken_sensors", files.c.machine, sqlite_where=IS_BROKEN, postgresql_where=IS_BROKEN)
 
 machines = sa.Table(
     "machines",

@@ -10,8 +10,9 @@ from health_clips import MODEL, autoregressive, scored
 
 from acoustic_ad.health.baseline import Baseline
 from acoustic_ad.health.hearing import limit_arrays
-from acoustic_ad.health.limits import Facts, _limits, clips_needed, clips_to_find, limits
+from acoustic_ad.health.limits import Facts, clips_needed, limits
 from acoustic_ad.health.policy import Policy
+from acoustic_ad.health.search import clips_to_find, found_limits
 from acoustic_ad.health.timeline import machine_health
 
 DAILY = 144 * 365.25
@@ -51,19 +52,25 @@ def test_what_makes_limits_higher():
 
 def test_new_facts_that_are_alike_cost_nothing():
     limits(POLICY, PLENTY)
-    before = _limits.cache_info()
-    found = limits(POLICY, replace(PLENTY, clips=205, clips_per_year=1.01 * DAILY))
-    after = _limits.cache_info()
-    assert (after.misses, found.facts.clips) == (before.misses, 205)
+    before = found_limits.cache_info()
+    found = limits(POLICY, replace(PLENTY, clips_per_year=1.3 * DAILY))
+    after = found_limits.cache_info()
+    assert (after.misses, found.facts.clips) == (before.misses, 200)
     assert after.hits > before.hits
 
 
 def test_limits_do_not_jump_between_what_is_simulated():
-    """Between the autocorrelations that are simulated, limits are interpolated."""
+    """Between the autocorrelations, calibration sets and clip rates that are simulated, limits are interpolated."""
     rho = np.tanh([0.60, 0.65, 0.75, 0.85, 0.90])
     small = [limit_arrays(limits(POLICY, replace(PLENTY, autocorrelation=float(one))))[1][2] for one in rho]
     assert (np.diff(small) >= -1e-9).all()
     assert small[2] == pytest.approx(np.sqrt(small[0] * small[4]), rel=1e-6)
+    clips = [
+        limit_arrays(limits(POLICY, replace(PLENTY, clips=one, sessions=one // 50)))[1][2] for one in (200, 300, 500)
+    ]
+    assert clips[0] > clips[1] > clips[2]
+    rates = [limit_arrays(limits(POLICY, replace(PLENTY, clips_per_year=one)))[1] for one in (116_000, 117_500)]
+    assert rates[0] == pytest.approx(rates[1], rel=0.15), "on both sides of the middle between two rates"
 
 
 def test_few_and_dependent_clips_say_beforehand_that_they_cannot():
@@ -73,9 +80,9 @@ def test_few_and_dependent_clips_say_beforehand_that_they_cannot():
     assert "out of reach" in found.statement and "20 calibration clips from 1 recording" in found.statement
     assert found.alarms_per_year > POLICY.alarm_per_machine_year
     assert f"{found.alarms_per_year:.2g} false ALARMs" in found.statement
-    # What is used instead still finds a lasting change of three sigma within a week.
+    # What is used instead still finds a lasting change of three sigma within a thousand clips.
     for side in limit_arrays(found):
-        assert clips_to_find(POLICY, side) <= 1.03 * 7 * 144
+        assert clips_to_find(POLICY, side) <= 1.03 * POLICY.must_find_clips
     enough = clips_needed(POLICY, facts)
     assert enough is not None and enough >= 40
     assert limits(POLICY, replace(facts, clips=enough, sessions=max(enough // 20, 1))).attainable
