@@ -6,6 +6,7 @@ that more data never rewrite the past.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from acoustic_ad.health.baseline import Baseline
+from acoustic_ad.health.baseline import Baseline, mean_variance
 from acoustic_ad.health.charts import chart_indices, recursions, statistics
 from acoustic_ad.health.excursions import Excursion, excursions, shown, supported
 from acoustic_ad.health.limits import DAYS_A_YEAR, ChartLimit, Facts, Limits, limits
@@ -126,11 +127,11 @@ class _Ear:
         until = first + self.policy.relearn_clips
         model = self.model[until - 1]
         clips = self.z[first:until][self.model[first:until] == model]
-        refused = unfit(clips)
+        autocorrelation = self.book.autocorrelation(int(model))
+        refused = unfit(clips, autocorrelation)
         if refused:
             return refused
-        quarter, centre, three = np.quantile(clips, (0.25, 0.5, 0.75))
-        spread = min(max((three - quarter) / 1.349, SPREAD_WITHIN[0]), SPREAD_WITHIN[1])
+        centre, spread = centre_and_spread(clips, autocorrelation)
         rest = np.arange(until, end)[self.model[until:end] == model]
         self.z[rest] = (self.z[rest] - centre) / spread
         old_centre, old_spread = self.shift[model]
@@ -180,6 +181,10 @@ class _LimitBook:
         newest = None if baseline is None else baseline.newest
         return newest is not None and newest.timestamp() >= maintained_at
 
+    def autocorrelation(self, model: int) -> float:
+        """Of neighbouring clips, by the baseline that a model's limits stand on."""
+        return self._facts(model, CLIPS_A_YEAR).autocorrelation
+
     def numbers(self, models: Numbers, first: int) -> Numbers:
         """For clips first.. of these models [T], the places [T] of their limits in `limits`."""
         count = np.arange(first + 1, first + 1 + models.size)
@@ -214,15 +219,32 @@ class _LimitBook:
         return Facts(baseline.clips, baseline.recordings, baseline.autocorrelation, rate)
 
 
-def unfit(z: Array) -> str:
+def unfit(z: Array, autocorrelation: float) -> str:
     """Why z's [n] of the clips after maintenance make no new baseline; empty if they do."""
     centre = float(np.median(z))
-    halves = float(np.median(z[z.size // 2 :]) - np.median(z[: z.size // 2])) if z.size > 1 else 0.0
+    half = z.size // 2
+    apart = float(z[half:].mean() - z[:half].mean())
+    by_chance = 3 * math.sqrt(2 * float(mean_variance(max(autocorrelation, 0.0), half)))
     if centre > TOO_HIGH_Z:
         return f"the clips after it are {centre:.1f} sigma above the old normal, which sounds like a fault"
-    if abs(halves) > TOO_UNSTEADY_Z:
-        return f"the clips after it moved by {halves:+.1f} sigma: the machine has not settled"
+    if abs(apart) > max(TOO_UNSTEADY_Z, by_chance):
+        return f"the clips after it moved by {apart:+.1f} sigma: the machine has not settled"
     return ""
+
+
+def centre_and_spread(z: Array, autocorrelation: float) -> tuple[float, float]:
+    """Mean and standard deviation of z's [n], the latter within 0.5..2; single wild ones are held to three deviations.
+
+    Of a normal sample these are known better than median and quartiles, and what they miss by is false alarms. The
+    deviation from the sample's own mean is too small by the variance of that mean, which is large where neighbours
+    depend on one another.
+    """
+    quarter, middle, three = np.quantile(z, (0.25, 0.5, 0.75))
+    reach = 3 * (three - quarter) / 1.349
+    held = np.clip(z, middle - reach, middle + reach)
+    missing = min(float(mean_variance(max(autocorrelation, 0.0), z.size)), 0.75)
+    spread = float(held.std()) / math.sqrt(1 - missing)
+    return float(held.mean()), min(max(spread, SPREAD_WITHIN[0]), SPREAD_WITHIN[1])
 
 
 def limit_arrays(found: Limits) -> tuple[Array, Array]:

@@ -14,6 +14,7 @@ WINDOW: Final = timedelta(days=30)
 # From this many days on, what a usual day brings tells more than the usual gap: many machines are heard by day only.
 FEWEST_DAYS: Final = 3
 SOME: Final = 1.5  # times as long is about as long
+SHORTEST_STEP_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,8 @@ def _expected(times: Sequence[datetime], begin: datetime, as_of: datetime) -> in
     if len(whole_days) >= FEWEST_DAYS:
         return round(median(by_day[day] for day in whole_days) * ((as_of - begin) / timedelta(days=1)))
     gaps = [(late - early).total_seconds() for early, late in pairwise(times)]
-    step = median(gap for gap in gaps if gap > 0)
+    # Clips that begin within one second are those of one moment, or files that were copied.
+    step = median([gap for gap in gaps if gap >= SHORTEST_STEP_S] or [SHORTEST_STEP_S])
     usual = [gap for gap in gaps if _is_usual(gap, gaps, step)]
     holes = [gap for gap in gaps if not _is_usual(gap, gaps, step)]
     silence = (as_of - times[-1]).total_seconds()

@@ -6,8 +6,9 @@ present (no data for too long, shelvings that end) is added when it is read, see
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from statistics import NormalDist
@@ -25,13 +26,11 @@ from acoustic_ad.jobs.baselines import Baselines
 from acoustic_ad.jobs.explanation import Explanation, explain, speaking_clips
 from acoustic_ad.jobs.history import History, history_of, mark_of, rows_of_contents
 from acoustic_ad.jobs.machine_facts import machine_row
-from acoustic_ad.jobs.schema import MachineRow, clip_scores
-from acoustic_ad.jobs.store import Store, root_text, write_machines
+from acoustic_ad.jobs.schema import IS_FAILED, MachineRow, clip_scores, utc_time
+from acoustic_ad.jobs.store import Store, newest_of, root_text, write_machines
 
-# What an interrupted job may still read to tell the health of its machines: a fraction of a second's work.
-QUICK_CLIPS: Final = 5_000
-CLIPS_WORTH_OF_A_MACHINE: Final = 50  # reading its policy takes as long as reading this many clips
 MACHINES_AT_ONCE: Final = 50  # in one transaction
+NOTING_S: Final = 1.0  # that an interrupted job may still take
 TRIES: Final = 5  # of a machine whose events or clips change while its health is told
 
 # The z of a clip whose model is gone is that of its p-value, which says less; these are z = -3.1 and 4.8.
@@ -75,19 +74,28 @@ def _keep(connection: sa.Connection, told: Iterable[tuple[History, Told]], insis
     return changed
 
 
-def quickest(store: Store, machines: Iterable[str]) -> list[str]:
-    """As many of the machines as can be told at once: those with the fewest clips."""
-    count = sa.select(clip_scores.c.machine, sa.func.count()).group_by(clip_scores.c.machine)
-    with store.reading() as connection:
-        clips: dict[str, int] = {row[0]: row[1] for row in connection.execute(count)}
-    left = QUICK_CLIPS
-    quick = []
-    for machine in sorted(machines, key=lambda machine: clips.get(machine, 0)):
-        left -= clips.get(machine, 0) + CLIPS_WORTH_OF_A_MACHINE
-        if left < 0:
-            break
-        quick.append(machine)
-    return quick
+def note_clips(store: Store, machines: Iterable[str]) -> None:
+    """Note how many clips the machines have, and when the last was recorded; what was known of their health stays.
+
+    For a job that is interrupted and has no time to tell their health: the next one does. What takes longer than a
+    second is left out.
+    """
+    end = time.monotonic() + NOTING_S
+    clips = clip_scores.c
+    scored = sa.func.sum(sa.case((clips.status == "scored", 1), else_=0))
+    query = sa.select(scored, sa.func.max(clips.recorded_at))
+    known = {row.machine: row for row in store.machines()}
+    rows = []
+    with store.writing() as connection:
+        for machine in machines:
+            if time.monotonic() > end:
+                break
+            found = query.where(clips.machine == machine, ~IS_FAILED, clips.id == newest_of(clip_scores))
+            count, last = connection.execute(found).one()
+            row = known.get(machine) or MachineRow(machine, "learning" if count else "no_data", None, None, 0, None)
+            facts = {**(row.facts or {}), "format": 0}  # stale
+            rows.append(replace(row, clips=count or 0, last_clip_at=utc_time(last), facts=facts))
+        write_machines(connection, rows)
 
 
 def was_cut_short(store: Store, root: Path) -> bool:

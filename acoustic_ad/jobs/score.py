@@ -12,7 +12,7 @@ from typing import Any
 
 from acoustic_ad.errors import AcousticADError, BundleError, ClipError, ManifestError
 from acoustic_ad.jobs.clip_rows import clip_row_of
-from acoustic_ad.jobs.fleet_health import quickest, refresh, was_cut_short
+from acoustic_ad.jobs.fleet_health import note_clips, refresh, was_cut_short
 from acoustic_ad.jobs.fleet_report import fleet_status
 from acoustic_ad.jobs.lock import hold_lock
 from acoustic_ad.jobs.machine_facts import FACTS_FORMAT
@@ -117,7 +117,7 @@ class _Job:
             if not isinstance(error, Exception):  # interrupted: what is finished is kept, and shown
                 self.commit()
                 with suppress(AcousticADError):
-                    refresh(self.store, self.options.models, quickest(self.store, sorted(self.touched)))
+                    note_clips(self.store, sorted(self.touched))
             raise
         if self.planner.known.facts:
             self.store.commit(self.run_id, self.root, [], self.planner.known.facts)

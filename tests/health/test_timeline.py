@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from health_clips import MODEL, START, at, of_status, plain_limits, scored
+from health_clips import MODEL, START, at, autoregressive, of_status, plain_limits, scored
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -283,3 +283,19 @@ def test_times_of_any_zone_are_one_time():
     elsewhere = timezone(timedelta(hours=5))
     moved = [replace(clip, recorded_at=clip.recorded_at.astimezone(elsewhere)) for clip in clips]
     assert health_of(moved).since == health_of(clips).since > START
+
+
+def test_a_new_baseline_allows_for_neighbours_that_depend_on_one_another():
+    """A hundred such clips lie closer together than the machine's clips do in the long run."""
+    rng = np.random.default_rng(5)
+    drawn = autoregressive(rng, 0.9, 400, 100)
+    dependent = [hearing.centre_and_spread(z, 0.9)[1] for z in drawn]
+    assert np.sqrt(np.mean(np.square(dependent))) == pytest.approx(1.0, abs=0.05)
+    assert np.mean(drawn.std(axis=1)) < 0.92
+    assert (
+        sum(bool(hearing.unfit(z, 0.9)) for z in drawn)
+        < 0.02 * len(drawn)
+        < sum(bool(hearing.unfit(z, 0.0)) for z in drawn)
+    )
+    wild = np.append(rng.standard_normal(99), 8.0)
+    assert hearing.centre_and_spread(wild, 0.0)[1] == pytest.approx(np.std(wild[:-1]), rel=0.15)

@@ -91,14 +91,15 @@ def test_a_policy_that_changed_is_followed_by_the_next_job_though_nothing_is_new
     assert [alarm["id"] for alarm in plant.alarms()] == [alarm["id"] for alarm in plant.alarms(withdrawn=True)]
 
 
-def test_an_interrupted_job_tells_of_the_machines_with_the_fewest_clips(tmp_path: Path) -> None:
+def test_an_interrupted_job_notes_the_clips_and_leaves_the_health_to_the_next(tmp_path: Path) -> None:
     plant = Plant(tmp_path)
-    plant.add_clips("fan", normal(30))
-    plant.add_clips("pump", normal(10))
+    plant.add_clips("fan", normal(60))
+    plant.tell()
+    times = plant.add_clips("fan", [*faulty(20), "off", "failed"])
     with Store.open(plant.db) as store:
-        assert fleet_health.quickest(store, ["fan", "pump", "new"]) == ["new", "pump", "fan"]
-        fewest = fleet_health.CLIPS_WORTH_OF_A_MACHINE * 2 + 10
-        assert fleet_health.quickest(store, ["fan", "pump"]) == ["pump", "fan"]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(fleet_health, "QUICK_CLIPS", fewest)
-            assert fleet_health.quickest(store, ["fan", "pump", "new"]) == ["new", "pump"]
+        fleet_health.note_clips(store, ["fan", "new"])
+        fan, new = store.machines()
+    assert (fan.state, fan.clips, fan.last_clip_at, fan.failed) == ("normal", 80, times[-2], 1)
+    assert (new.state, new.clips, new.last_clip_at) == ("no_data", 0, None)
+    plant.tell()
+    assert plant.status()["fan"]["heard"] == "alarm"
