@@ -121,7 +121,12 @@ def _recordings(what: Simulated, rho: Array32, rng: np.random.Generator) -> Arra
 
 
 def _estimates(what: Simulated, drawn: Array32) -> Array:
-    """`baseline.autocorrelation` [machines] of scores [clips of a recording, machines, recordings]."""
+    """`baseline.autocorrelation` [machines] of scores [clips of a recording, machines, recordings].
+
+    Recordings of one clip each have no neighbours to compare: the estimate is 0 there, and the prior remains.
+    """
+    if drawn.shape[0] == 1:
+        return np.zeros(drawn.shape[1])
     z = drawn - drawn.mean(axis=(0, 2), keepdims=True)
     squares = np.einsum("tms,tms->m", z, z) / (z.shape[0] * z.shape[2])
     products = np.einsum("tms,tms->m", z[1:], z[:-1]) / ((z.shape[0] - 1) * z.shape[2])

@@ -50,6 +50,16 @@ def test_what_makes_limits_higher():
     assert (limit_arrays(limits(OFTEN, PLENTY))[1] < alarm).all()
 
 
+@pytest.mark.parametrize("rho", [0.0, 0.5])
+def test_recordings_of_one_clip_each_have_limits(rho):
+    """Nothing is known of how neighbouring clips depend on one another: the limits allow for it."""
+    single, whole = (limits(POLICY, Facts(30, sessions, rho, DAILY)) for sessions in (30, 1))
+    for found in (single, whole):
+        assert all(0 < np.array(chart) < np.inf for limit in found.charts for chart in (limit.warning, limit.alarm))
+    low, high = single.alarms_between
+    assert 0 <= low <= single.alarms_per_year <= high
+
+
 def test_new_facts_that_are_alike_cost_nothing():
     limits(POLICY, PLENTY)
     before = found_limits.cache_info()
