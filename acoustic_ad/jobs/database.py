@@ -66,7 +66,6 @@ def check_store(path_or_url: str | Path, *, must_exist: bool = False) -> None:
     if path is None:
         return
     name = one_line(str(path))
-    _check_local(path, name)
     try:
         if path.is_dir():
             raise StoreError(
@@ -85,12 +84,13 @@ def check_store(path_or_url: str | Path, *, must_exist: bool = False) -> None:
         raise StoreError(f"{name} is not a SQLite database: name another --db; this file was left as it is")
 
 
-def _check_local(path: Path, name: str) -> None:
+def check_local(path: Path) -> None:
+    """Raise StoreError where a SQLite store would lie on a file system that computers share. Touches nothing."""
     mount = mount_of(path)
     if mount is not None and mount.is_network:
         raise StoreError(
-            f"{name} lies on a network file system ({mount.kind} at {one_line(mount.point)}): SQLite's write-ahead log "
-            "needs memory that its users share, which computers do not, and would be damaged: "
+            f"{one_line(str(path))} lies on a network file system ({mount.kind} at {one_line(mount.point)}): SQLite's "
+            "write-ahead log needs memory that its users share, which computers do not, and would be damaged: "
             "keep the database on a local disk, or use PostgreSQL (--db postgresql://user@host/name)"
         )
 
@@ -115,6 +115,7 @@ def open_engine(path_or_url: str | Path, *, read_only: bool, create: bool) -> tu
         url = postgres.server_url(str(path_or_url))
         engine, name = postgres.server_engine(url, read_only=read_only), postgres.shown(url)
     else:
+        check_local(path)
         engine, name = _sqlite_engine(path, read_only, create), one_line(str(path))
     existed = path is None or path.exists()
     try:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import socket
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -56,13 +56,17 @@ def server_url(text: str) -> sa.URL:
     raise StoreError(f"{shown(url)}: only SQLite and PostgreSQL can be the store")
 
 
+def plain_engine(url: sa.URL) -> sa.Engine:
+    """An engine whose every connection is a new one, without transactions: for locks that the connection itself holds.
+
+    Nothing is connected yet. Raises StoreError where the driver is not installed.
+    """
+    return _engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+
+
 def server_engine(url: sa.URL, *, read_only: bool) -> sa.Engine:
-    """An engine on it; nothing is connected yet. Raises StoreError where the driver is not installed."""
-    arguments = {"connect_timeout": CONNECT_TIMEOUT_S, "application_name": program_name()}
-    try:
-        engine = sa.create_engine(url, pool_pre_ping=True, connect_args=arguments)
-    except ImportError as error:
-        raise StoreError(f"{shown(url)}: its driver is missing: pip install 'acoustic-ad[postgres]'") from error
+    """An engine for the store, whose transactions are those of the module's docstring. Otherwise as `plain_engine`."""
+    engine = _engine(url, pool_pre_ping=True)
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
@@ -72,6 +76,14 @@ def server_engine(url: sa.URL, *, read_only: bool) -> sa.Engine:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({lock_key('writer')})")
 
     return engine
+
+
+def _engine(url: sa.URL, **options: Any) -> sa.Engine:
+    arguments = {"connect_timeout": CONNECT_TIMEOUT_S, "application_name": program_name()}
+    try:
+        return sa.create_engine(url, connect_args=arguments, **options)
+    except ImportError as error:
+        raise StoreError(f"{shown(url)}: its driver is missing: pip install 'acoustic-ad[postgres]'") from error
 
 
 def program_name() -> str:

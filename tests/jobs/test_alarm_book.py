@@ -42,8 +42,8 @@ def acknowledged(alarm: AlarmRow, actions: Sequence[ActionRow]) -> AlarmRow:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "s.db") as opened:
+def store(database: str) -> Iterator[Store]:
+    with Store.open(database) as opened:
         opened.upsert_machines([MachineRow(name, "normal", None, None, 1, None) for name in ("fan", "pump")])
         yield opened
         assert opened.integrity() == []

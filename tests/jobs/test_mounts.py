@@ -8,9 +8,9 @@ import pytest
 
 from acoustic_ad.errors import StoreError
 from acoustic_ad.jobs import mounts
-from acoustic_ad.jobs.lock import hold_lock
 from acoustic_ad.jobs.mounts import mount_of
 from acoustic_ad.jobs.store import Store
+from acoustic_ad.jobs.store_lock import hold_store
 
 TABLE = r"""overlay / overlay rw,lowerdir=/a 0 0
 proc /proc proc rw 0 0
@@ -74,7 +74,7 @@ def test_a_store_on_a_share_is_refused_with_the_reason(tmp_path: Path, monkeypat
     for path in (share / "a.db", near / "a.db"):
         with pytest.raises(StoreError, match=r"network file system \(nfs4 at .*share\).*local disk.*PostgreSQL"):
             Store.open(path)
-        with pytest.raises(StoreError, match="network file system"), hold_lock(path):
+        with pytest.raises(StoreError, match="network file system"), hold_store(path):
             pass
     assert list(share.iterdir()) == []
     Store.open(tmp_path / "a.db").close()
