@@ -232,9 +232,9 @@ def translated(name: str) -> Iterator[None]:
     try:
         yield
     except sa.exc.DatabaseError as error:
-        may_not = getattr(error.orig, "sqlstate", None) == postgres.INSUFFICIENT_PRIVILEGE
+        users_error = getattr(error.orig, "sqlstate", None) in postgres.USERS_ERRORS
         is_bug = isinstance(error, sa.exc.IntegrityError | sa.exc.ProgrammingError | sa.exc.DataError)
-        if is_bug and not may_not:
+        if is_bug and not users_error:
             raise
         said = one_line(" ".join(str(error.orig).split()))
         for pattern, next_step in postgres.NEXT_STEPS if name.startswith("postgresql") else _NEXT_STEPS:

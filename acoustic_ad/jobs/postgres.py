@@ -18,7 +18,8 @@ from acoustic_ad.errors import StoreError
 
 WRITES: Final = "acoustic_ad_writes"  # execution option: this transaction is going to write
 CONNECT_TIMEOUT_S: Final = 10
-INSUFFICIENT_PRIVILEGE: Final = "42501"  # a SQLSTATE
+# SQLSTATEs of what is no bug, though the driver takes it for one: insufficient privilege, invalid schema name.
+USERS_ERRORS: Final = ("42501", "3F000")
 _DRIVER: Final = "postgresql+psycopg"
 _SECRET_PARAMETERS: Final = ("password", "sslpassword")
 
@@ -29,6 +30,7 @@ NEXT_STEPS: Final = (
     ("no space left|could not extend", "the server's disk is full: make room there and run again"),
     ("read-only", "it cannot be written: it was opened for reading, or the server is a standby"),
     ("permission denied", "the user may not do that: grant it CONNECT on the database and CREATE on its schema"),
+    ("no schema has been selected", "the schema of its search_path is not there: make it with CREATE SCHEMA"),
     ("too many (connections|clients)", "the server takes no more connections: end some, or raise max_connections"),
     ("refused|no such file|timeout|could not translate|not known|unreachable", "the server does not answer: is it up?"),
     ("terminat|closed|lost|reset", "the server broke the connection off; what was committed is kept: run again"),

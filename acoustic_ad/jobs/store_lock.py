@@ -65,13 +65,19 @@ def hold_store(path_or_url: str | Path, root: str | Path | None = None) -> Itera
 
 def _lock(connection: sa.Connection, name: str, root: str | Path | None) -> None:
     """Jobs share the lock of the store, which work on the whole of it takes alone; each has its folder's to itself."""
-    store = postgres.lock_key("store")
+    schema = connection.exec_driver_sql("SELECT current_schema()").scalar()  # one database may hold several stores
+    store = postgres.lock_key(f"store in {schema}")
     if root is None:
         _take(connection, "pg_try_advisory_lock", store, name)
         return
     _take(connection, "pg_try_advisory_lock_shared", store, name)
     folder = root_text(root)
-    _take(connection, "pg_try_advisory_lock", postgres.lock_key(f"job {folder}"), f"{one_line(folder)} in {name}")
+    _take(
+        connection,
+        "pg_try_advisory_lock",
+        postgres.lock_key(f"job in {schema} on {folder}"),
+        f"{one_line(folder)} in {name}",
+    )
 
 
 def _take(connection: sa.Connection, function: str, key: int, what: str) -> None:

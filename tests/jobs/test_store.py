@@ -250,7 +250,9 @@ def test_a_fact_without_row_of_unknown_bytes_is_refused(job: Job) -> None:
         job.store.commit(job.run, ROOT, [clip("a.wav")], [])
 
 
-def test_history_depends_on_when_clips_were_recorded_not_on_when_they_came(tmp_path: Path) -> None:
+def test_history_depends_on_when_clips_were_recorded_not_on_when_they_came(
+    new_database: Callable[[], str],
+) -> None:
     rows = [clip(f"{i}.wav", recorded_at=NOON + timedelta(minutes=i // 2), score=float(i)) for i in range(6)]
     histories = []
     for order in (rows, rows[::-1]):
