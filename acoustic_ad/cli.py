@@ -42,6 +42,10 @@ Timeout = Annotated[
     float | None,
     typer.Option("--clip-timeout", min=0.1, help="Seconds a clip may take (default: 30 + a tenth of its length)."),
 ]
+WorkerMemory = Annotated[
+    float | None,
+    typer.Option("--worker-memory", min=0.25, help="GiB a worker may take for clips (default: 2, less where RAM is)."),
+]
 MachineName = Annotated[str | None, typer.Option("--machine", help="Name of the machine, for a flat folder of clips.")]
 CORES = os.cpu_count() or 1
 
@@ -125,6 +129,7 @@ def score(
     exit_on: Annotated[
         str | None, typer.Option("--exit-on", help="Exit 4 when a machine is in `warning` or `alarm`.")
     ] = None,
+    worker_memory: WorkerMemory = None,
     as_json: Json = False,
 ) -> None:
     """Score every new clip in FOLDER, store it, and print a row per machine.
@@ -137,7 +142,19 @@ def score(
 
     splits = tuple(split or ())
     _check_words(exit_on, splits)
-    asked = (out, machine, splits, new_only, rescore, retry_failed, allow_empty, clip_timeout, settle, exit_on)
+    asked = (
+        out,
+        machine,
+        splits,
+        new_only,
+        rescore,
+        retry_failed,
+        allow_empty,
+        clip_timeout,
+        settle,
+        exit_on,
+        worker_memory,
+    )
     options = ScoreOptions(folder, models, db, workers, *asked)
     with progress_bar() as bar:
         report = score_all(options, lambda done, total: bar("scoring", done, total, ""))
