@@ -159,7 +159,7 @@ def waterfall_document(history: BandHistory | None) -> dict[str, Any] | None:
     """Band x day as a picture."""
     if history is None or not np.isfinite(history.db).any():
         return None
-    limit = float(np.clip(np.ceil(np.nanquantile(np.abs(history.db), 0.99)), 3, 15))
+    limit = float(np.clip(np.ceil(np.nanquantile(np.abs(history.db), 0.998)), 3, 15))
     return {
         "first": history.days[0].isoformat(),
         "days": len(history.days),

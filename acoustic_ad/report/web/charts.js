@@ -14,7 +14,7 @@ function timeTicks(low, high, most) {
   const step = steps.find((n) => (high - low) / n <= most) || steps[steps.length - 1];
   const found = [];
   for (let at = Math.ceil(low / step) * step; at <= high; at += step) found.push(at);
-  return { at: found, text: (ms) => (step < DAY ? iso(ms).slice(5, 16).replace("T", " ") : iso(ms).slice(step > 60 * DAY ? 0 : 5, 10)) };
+  return { at: found, text: (ms) => (step < DAY ? iso(ms).slice(5, 16).replace("T", " ") : day(ms)) };
 }
 
 function chart(options) {
@@ -28,7 +28,10 @@ function chart(options) {
     node.append(draw("path", { class: "grid", d: `M${o.left} ${y(v)}H${right}` }));
     node.append(draw("text", { x: o.left - 6, y: y(v) + 4, "text-anchor": "end" }, o.yText ? o.yText(v) : String(v)));
   }
-  for (const v of xs) node.append(draw("text", { x: x(v), y: bottom + 16, "text-anchor": "middle" }, o.xText ? o.xText(v) : String(v)));
+  for (const v of xs) {
+    const text = o.xText ? o.xText(v) : String(v), half = text.length * 3.4;
+    node.append(draw("text", { x: Math.min(x(v), o.width - half - 1), y: bottom + 16, "text-anchor": "middle" }, text));
+  }
   node.append(draw("path", { class: "axis", d: `M${o.left} ${o.top}V${bottom}H${right}` }));
   if (o.xName) node.append(draw("text", { x: (o.left + right) / 2, y: o.height - 5, "text-anchor": "middle" }, o.xName));
   if (o.yName) node.append(draw("text", { transform: `translate(12 ${(o.top + bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, o.yName));
@@ -68,6 +71,6 @@ function scale(colours, low, high, unit) {
   return draw("svg", { class: "chart scale", viewBox: "0 0 300 34", role: "img", "aria-label": `colours from ${low} to ${high}, ${unit}` },
     draw("defs", {}, draw("linearGradient", { id }, colours.map((colour, n) => draw("stop", { offset: `${n * part}%`, "stop-color": colour })))),
     draw("rect", { x: 60, y: 2, width: 180, height: 12, fill: `url(#${id})`, stroke: "#8795a1", "stroke-width": 0.5 }),
-    draw("text", { x: 60, y: 29, "text-anchor": "middle" }, low), draw("text", { x: 240, y: 29, "text-anchor": "middle" }, high),
+    draw("text", { x: 54, y: 13, "text-anchor": "end" }, low), draw("text", { x: 246, y: 13 }, high),
     draw("text", { x: 150, y: 29, "text-anchor": "middle" }, unit));
 }

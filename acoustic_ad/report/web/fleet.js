@@ -31,7 +31,7 @@ function rowOf(row) {
     sparkline(row.spark),
     el("span", { class: "small" }, el("span", {}, row.since ? `since ${minute(parsed(row.since))}` : "never heard"),
       el("span", {}, heard + (row.failed ? `, ${row.failed} failed` : ""))),
-    el("span", { class: "out" }, row.out || "", row.alarm ? el("span", { class: "small" }, ` ${row.alarm}`) : "")));
+    el("span", { class: "out" }, row.out ? prose(row.out) : "", row.alarm ? el("span", { class: "small" }, ` ${row.alarm}`) : "")));
 }
 
 function drawMore() {

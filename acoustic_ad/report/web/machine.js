@@ -35,7 +35,7 @@ function drawMachine(row) {
     el("nav", { "aria-label": "Neighbours" }, near(-1) ? el("a", { href: `#machine=${row.number - 1}` }, "previous") : null, near(1) ? el("a", { href: `#machine=${row.number + 1}` }, "next") : null)));
   const card = el("section", { class: "card", "aria-labelledby": "machine-title" }, el("div", { class: "head" }, el("h2", { id: "machine-title", tabindex: -1 }, row.name), badge(row.state, "badge"), el("span", { class: "index" }, row.index === null ? "" : [el("b", {}, row.index), " of 100"])));
   if (row.heard && row.heard !== row.state && (row.heard === "alarm" || row.heard === "warning")) card.append(el("p", { class: "note" }, `Its last scored clips were in ${word(row.heard)}; that stands.`));
-  if (row.out) card.append(el("p", { class: "sentence" }, row.out));
+  if (row.out) card.append(el("p", { class: "sentence" }, prose(row.out)));
   article.append(card);
   if (!found) {
     card.append(facts(row, {}), el("p", { class: "note" }, "This page has details of the worst machines only. `acoustic-ad report --machine NAME` or a higher `--details` shows this one."));

@@ -30,7 +30,7 @@ function detectionFigure(detection) {
   if (tones.length < 2) return null;
   const most = Math.max(...tones.map((one) => Math.max(...one[1].levels_db)));
   const low = Math.log10(tones[0][0] * 0.8), high = Math.log10(tones[tones.length - 1][0] * 1.25);
-  const c = chart({ x: [low, high], y: [0, most * 1.15], xTicks: OCTAVES.map(Math.log10).filter((v) => v >= low && v <= high), xText: (v) => hertz(10 ** v), xName: "frequency of a tone", yName: "found from, dB", label: "Faintest tone that is found, by frequency" });
+  const c = chart({ x: [low, high], y: [0, most * 1.15], xTicks: [100, 300, 1000, 3000, 10000].map(Math.log10).filter((v) => v >= low && v <= high), xText: (v) => hertz(10 ** v), xName: "frequency of a tone", yName: "found from, dB", label: "Faintest tone that is found, by frequency" });
   line(c, tones.map((one) => Math.log10(one[0])), tones.map((one) => one[1].limit_db), { stroke: "#0072b2" });
   for (const [hz, one] of tones) c.node.append(one.limit_db === null
     ? draw("text", { class: "strong", x: c.x(Math.log10(hz)), y: c.y(most) - 4, "text-anchor": "middle" }, "blind")

@@ -32,7 +32,7 @@ function player(clip, title) {
 
 function pictures(found) {
   const place = el("div", {}), usual = found.usual;
-  const names = found.clips.map((clip, n) => (n === 0 ? "most unusual" : `${["", "second", "third"][n] || n + 1} most`));
+  const names = found.clips.map((clip, n) => (["Most", "Second most", "Third most"][n] || `${n + 1}th most`));
   function show(number) {
     const clip = found.clips[number];
     empty(place);
@@ -50,11 +50,11 @@ function pictures(found) {
     place.append(scale(DATA.colours.excess, `−${found.limit} dB`, `+${found.limit} dB`, "quieter | louder than normal"));
   }
   const tabs = el("div", { class: "buttons", role: "group", "aria-label": "Which clip" }, found.clips.map((clip, n) => {
-    const button = el("button", { type: "button", "aria-pressed": String(n === 0) }, names[n]);
+    const button = el("button", { type: "button", "aria-pressed": String(n === 0) }, `${names[n]} unusual`);
     button.addEventListener("click", () => { for (const other of tabs.children) other.setAttribute("aria-pressed", String(other === button)); show(n); });
     return button;
   }));
-  const players = [...found.clips.map((clip, n) => player(clip, n === 0 ? "Most unusual clip" : `${names[n]} unusual clip`)), usual ? player(usual, "A normal clip") : null].filter(Boolean);
+  const players = [...found.clips.map((clip, n) => player(clip, `${names[n]} unusual clip`)), usual ? player(usual, "A normal clip") : null].filter(Boolean);
   const node = el("section", { class: "card", "aria-label": "Clips" }, el("h3", {}, "What is different"));
   if (players.length) node.append(el("p", { class: "quiet" }, `Listen: all clips are ${found.gain_db >= 0 ? "raised" : "lowered"} by the same ${Math.abs(found.gain_db)} dB, at most 10 s each.`), el("ul", { class: "players" }, players));
   if (found.clips.length) { node.append(tabs, place); show(0); } else node.append(el("p", {}, "No scored clip yet."));

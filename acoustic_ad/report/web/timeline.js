@@ -20,13 +20,13 @@ function timeline(story, onPick) {
     node.append(draw("text", { class: "strong", x: left, y: zTop - 8 }, narrow ? "clip scores (σ of normal clips)" : "clip scores, in standard deviations (σ) of normal clips"));
     node.append(draw("text", { class: "strong", x: left, y: iTop - 8 }, "health index"));
     const marks = timeTicks(from, to, narrow ? 4 : 9);
-    for (const ms of marks.at) node.append(draw("path", { class: "grid", d: `M${x(ms)} ${zTop}V${iBottom}` }), draw("text", { x: x(ms), y: H - 6, "text-anchor": "middle" }, marks.text(ms)));
+    for (const ms of marks.at) node.append(draw("path", { class: "grid", d: `M${x(ms)} ${zTop}V${iBottom}` }), draw("text", { x: clamp(x(ms), left + 20, W - 34), y: H - 6, "text-anchor": "middle" }, marks.text(ms)));
     node.append(draw("path", { class: "axis", d: `M${left} ${zTop}V${zBottom}H${W - right}M${left} ${iTop}V${iBottom}H${W - right}` }));
   }
   function limits() {
     for (const [value, name, state] of [[50, "WARNING limit", "warning"], [80, "ALARM limit", "alarm"]]) {
       node.append(draw("path", { d: `M${left} ${iy(value)}H${W - right}`, stroke: state === "alarm" ? "#d55e00" : "#b37400", "stroke-width": 1.5, "stroke-dasharray": state === "alarm" ? null : "6 4" }));
-      node.append(draw("text", { class: "strong", x: left + 4, y: iy(value) - 3 }, name));
+      node.append(draw("text", { class: "strong halo", x: left + 4, y: iy(value) - 3 }, name));
     }
     node.append(draw("path", { d: `M${left} ${zy(1.645)}H${W - right}`, stroke: "#5d6b78", "stroke-dasharray": "2 3" }));
   }
@@ -69,8 +69,8 @@ function timeline(story, onPick) {
   function marks() {
     for (const alarm of story.alarms) {
       const raised = parsed(alarm.raised_at), said = `${word(alarm.level)} ${alarm.id} raised ${minute(raised)}, ${alarm.state}: ${alarm.rule || ""}`;
-      if (inside(raised)) node.append(draw("g", { transform: `translate(${x(raised) - 8} ${iTop - 20})` }, draw("title", {}, said), icon(alarm.level, 16)),
-        draw("path", { d: `M${x(raised)} ${iTop - 4}V${iBottom}`, stroke: "#d55e00", "stroke-width": 1, "stroke-dasharray": "2 2" }));
+      if (inside(raised)) node.append(draw("g", { transform: `translate(${x(raised) - 8} ${sTop + 19})` }, draw("title", {}, said), icon(alarm.level, 16)),
+        draw("path", { d: `M${x(raised)} ${iTop - 4}V${sTop}`, stroke: "#d55e00", "stroke-width": 1, "stroke-dasharray": "2 2" }));
     }
     for (const event of story.events) {
       const ms = begin + event.at * 1000;

@@ -26,6 +26,8 @@ const minute = (ms) => iso(ms).slice(0, 16).replace("T", " ") + "Z";
 const day = (ms) => iso(ms).slice(0, 10);
 const parsed = (text) => (text ? Date.parse(text) : null);
 const hertz = (hz) => (hz < 999.5 ? `${Math.round(hz)} Hz` : `${(hz / 1000).toFixed(1)} kHz`);
+// A date, or a number with its unit, is not broken over two lines.
+const prose = (text) => text.split(/(\d{4}-\d\d-\d\d|[+-]?[\d.]+ (?:dB|k?Hz))/).map((part, n) => (n % 2 ? el("span", { class: "whole" }, part) : part));
 function ago(ms) {
   const seconds = (Date.parse(DATA.seen_at) - ms) / 1000;
   for (const [unit, length] of [["d", 86400], ["h", 3600], ["min", 60]]) if (seconds >= length) return `${Math.round(seconds / length)} ${unit} before this page`;
