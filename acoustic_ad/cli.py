@@ -14,6 +14,7 @@ from acoustic_ad.cli_export import export
 from acoustic_ad.cli_health import events_app, health_app, status
 from acoustic_ad.cli_manifest import manifest_app
 from acoustic_ad.cli_models import models_app
+from acoustic_ad.cli_schedule import schedule_app
 from acoustic_ad.console import answer, answer_json, command, complain, progress_bar, run_program, say
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(alarms_app, name="alarms")
 app.add_typer(events_app, name="events")
 app.add_typer(health_app, name="health")
+app.add_typer(schedule_app, name="schedule")
 app.command("status")(status)
 app.command("export")(export)
 
