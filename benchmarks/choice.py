@@ -42,7 +42,7 @@ def judge_candidates(piece: Piece) -> Result:
         fitted = fit_detector(recipe, sound.log_mels, sound.sessions, planted=sound.planted, statistics=EVERYTHING)
         test = [evidence(recipe, fitted, log_mel) for log_mel in machine.test]
         fold = fold_of(sound.sessions, recipe.training.folds)
-        planted = Planted(fitted.planted, fold[[one.clip for one in sound.planted]])
+        planted = Planted(fitted.planted, np.array([one.clip for one in sound.planted], np.int64))
         for name, scorer in scorers(recipe, fitted).items():
             scores = scorer.fit(fitted.evidence, fold, planted)
             labelled = auc(machine.labels, np.array([scorer.score(clip) for clip in test]))
