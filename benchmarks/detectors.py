@@ -240,6 +240,12 @@ def arguments(description: str | None, recipes: Sequence[str], snrs_db: Sequence
     return parser
 
 
+def sets_of(options: argparse.Namespace) -> list[SoundSet]:
+    """The recordings and the simulated machines that the options name."""
+    fleets = [Fleet(snr_db, options.train_clips, seed=options.fleet_seed) for snr_db in options.snrs_db]
+    return [*map(Recordings, options.data), *(fleet.few() if options.quick else fleet for fleet in fleets)]
+
+
 def run(options: argparse.Namespace, work: Work, name: str, sets: Sequence[SoundSet]) -> list[Result]:
     """`work`, which goes by a name of its own, of every recipe and seed on every set."""
     recipes = [hurried(recipe) if options.quick else recipe for recipe in map(load_recipe, options.recipes)]
@@ -286,9 +292,7 @@ def main() -> None:
         raise SystemExit(f"{options.write} has no {' and '.join(MARKERS)}")
     if options.quick:
         options.seeds, options.snrs_db = [0], [0.0]
-    fleets = [Fleet(snr_db, options.train_clips, seed=options.fleet_seed) for snr_db in options.snrs_db]
-    fleets = [fleet.few() for fleet in fleets] if options.quick else fleets
-    sets: list[SoundSet] = [*map(Recordings, options.data), *fleets]
+    sets = sets_of(options)
     results = run(options, judge_set, "detectors", sets)
     ensembles = [recipe.name for recipe in map(load_recipe, options.recipes) if recipe.members]
     text = report(results, sets, ensembles, command(options, Path(__file__).name))
