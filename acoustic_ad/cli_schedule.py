@@ -147,9 +147,7 @@ def _job(
     extra = [*(() if exit_on is None else ("--exit-on", exit_on)), *extra]
     minutes = whole_minutes(length_of_time(every, "--every").total_seconds())
     words = (program,) if program is not None else _this_program()
-    job = ScheduledJob(
-        name, minutes, _absolute(folder), _absolute(models), db, words, tuple(extra), (), environment
-    )
+    job = ScheduledJob(name, minutes, _absolute(folder), _absolute(models), db, words, tuple(extra), (), environment)
     return _checked(job)
 
 

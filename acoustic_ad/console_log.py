@@ -39,6 +39,8 @@ def open_log(form: str | None, level: str | None) -> bool:
     handler.setFormatter(_Json() if form == "json" else _Text())
     LOGGER.handlers[:] = [handler]
     LOGGER.setLevel(LEVELS[level])
+    logging.captureWarnings(True)  # of libraries: they would else be lines of no format
+    logging.getLogger("py.warnings").handlers[:] = [handler]
     return True
 
 
@@ -60,9 +62,11 @@ class _Stderr(logging.Handler):
 def _document(record: logging.LogRecord) -> dict[str, Any]:
     time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     head = {"time": time, "level": record.levelname.lower(), **getattr(record, "run", {})}
-    fields = masked_fields(getattr(record, "fields", {}))
+    name, fields = record.getMessage(), masked_fields(getattr(record, "fields", {}))
+    if record.name != LOGGER.name:
+        name, fields = "library_warning", {"message": masked_fields(name.strip())}
     # What a record is known by is never taken over by a field.
-    return {**head, "event": record.getMessage(), **{key: value for key, value in fields.items() if key not in head}}
+    return {**head, "event": name, **{key: value for key, value in fields.items() if key not in head}}
 
 
 class _Json(logging.Formatter):

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Final
 
 LOGGER: Final = logging.getLogger("acoustic_ad")
@@ -21,7 +22,8 @@ LOGGER.propagate = False  # a root handler of a library must not double them
 # One run of a job: `run` is unique among all stores, `run_id` its number in the store, once there is one.
 _run: ContextVar[dict[str, Any] | None] = ContextVar("run", default=None)
 
-_URL_PASSWORD = re.compile(r"(://[^/@\s:]*:)[^@\s]*(@)")
+# A password may hold an @ that nobody encoded: all up to the last one goes.
+_URL_PASSWORD = re.compile(r"(://[^/@\s:]*:)\S*(@)")
 _SECRET_FIELD = re.compile(r"(?i)\b(pass(?:word|wd)?|secret|token|api[_-]?key|signature)=[^&\s;,'\"]+")
 
 
@@ -41,11 +43,24 @@ def run_context() -> Iterator[None]:
         _run.reset(token)
 
 
-def number_run(run_id: int) -> None:
-    """The run's number in the store is known now."""
+@contextmanager
+def telling_run(
+    run_id: int, folder: Path, recognised: str, counts: Callable[[], Mapping[str, int]], ignored: Mapping[str, int]
+) -> Iterator[None]:
+    """Tell that a run over a folder begins and, however it ends, what became of every clip that was found.
+
+    The counts of the summary add up: `found` is the sum of all others but `ignored`, which are no clips.
+    """
     run = _run.get()
     if run is not None:
         run["run_id"] = run_id
+    event(logging.INFO, "run_started", folder=str(folder), recognised=recognised, found=counts()["found"])
+    try:
+        yield
+    finally:
+        known = dict(counts())
+        known["not_reached"] = known["found"] - sum(value for key, value in known.items() if key != "found")
+        event(logging.INFO, "summary", **known, ignored=dict(ignored))
 
 
 def masked(text: str) -> str:

@@ -46,6 +46,7 @@ def cron_job(job: ScheduledJob, cluster: Cluster) -> str:
 
 def _manifest(job: ScheduledJob, cluster: Cluster) -> dict[str, Any]:
     labels = {"app.kubernetes.io/name": "acoustic-ad", "app.kubernetes.io/instance": job.name}
+    template = {"metadata": {"labels": dict(labels)}, "spec": _pod(job, cluster)}
     return {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
@@ -58,10 +59,8 @@ def _manifest(job: ScheduledJob, cluster: Cluster) -> dict[str, Any]:
             "startingDeadlineSeconds": max(30, min(job.every_min * 30, 3_600)),
             "successfulJobsHistoryLimit": 3,
             "failedJobsHistoryLimit": 5,
-            "jobTemplate": {
-                # Not tried again at once: the next run is the retry, and failed clips would fail again.
-                "spec": {"backoffLimit": 0, "template": {"metadata": {"labels": dict(labels)}, "spec": _pod(job, cluster)}},
-            },
+            # Not tried again at once: the next run is the retry, and failed clips would fail again.
+            "jobTemplate": {"spec": {"backoffLimit": 0, "template": template}},
         },
     }
 
@@ -127,9 +126,9 @@ def _claims(job: ScheduledJob, cluster: Cluster) -> dict[str, str]:
         if path in found:
             raise UsageError(f"--volume: two volumes at {path}")
         found[path] = claim
-    for path in needed:
-        if not any(path.is_relative_to(mount) for mount in found):
-            raise UsageError(f"{path} is on no --volume: there are {', '.join(found)}")
+    for place in needed:
+        if not any(place.is_relative_to(mount) for mount in found):
+            raise UsageError(f"{place} is on no --volume: there are {', '.join(found)}")
     return found
 
 

@@ -149,8 +149,8 @@ def _cannot(every_min: int) -> str:
     below = max((n for n in possible if n < every_min), default=1)
     above = min((n for n in possible if n > every_min), default=WEEK_MIN)
     return (
-        f"--every {interval_words(every_min * 60)}: a timer that makes up for missed runs goes by the calendar, in what "
-        f"divides a day, or 7 d; the nearest are {interval_words(below * 60)} and {interval_words(above * 60)}"
+        f"--every {interval_words(every_min * 60)}: a timer that makes up for missed runs goes by the calendar, in "
+        f"what divides a day, or 7 d; the nearest are {interval_words(below * 60)} and {interval_words(above * 60)}"
     )
 
 
