@@ -14,6 +14,7 @@ from acoustic_ad.cli_export import export
 from acoustic_ad.cli_health import events_app, health_app, status
 from acoustic_ad.cli_manifest import manifest_app
 from acoustic_ad.cli_models import models_app
+from acoustic_ad.cli_notify import NotifyTargets, notify_app
 from acoustic_ad.console import answer, answer_json, command, complain, progress_bar, run_program, say
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(alarms_app, name="alarms")
 app.add_typer(events_app, name="events")
 app.add_typer(health_app, name="health")
+app.add_typer(notify_app, name="notify")
 app.command("status")(status)
 app.command("export")(export)
 
@@ -125,6 +127,7 @@ def score(
     exit_on: Annotated[
         str | None, typer.Option("--exit-on", help="Exit 4 when a machine is in `warning` or `alarm`.")
     ] = None,
+    notify: NotifyTargets = None,
     as_json: Json = False,
 ) -> None:
     """Score every new clip in FOLDER, store it, and print a row per machine.
@@ -132,13 +135,14 @@ def score(
     Exit codes: 0 every clip accounted for, 1 the job failed, 2 usage, 3 some clips could not be scored (each is listed
     with its reason), 4 with --exit-on: a machine is in that state, 5 another job holds this database.
     """
+    from acoustic_ad.jobs.notify_targets import read_targets
     from acoustic_ad.jobs.score import ScoreOptions
     from acoustic_ad.jobs.score import score as score_all
 
     splits = tuple(split or ())
     _check_words(exit_on, splits)
     asked = (out, machine, splits, new_only, rescore, retry_failed, allow_empty, clip_timeout, settle, exit_on)
-    options = ScoreOptions(folder, models, db, workers, *asked)
+    options = ScoreOptions(folder, models, db, workers, *asked, targets=tuple(read_targets(notify or ())))
     with progress_bar() as bar:
         report = score_all(options, lambda done, total: bar("scoring", done, total, ""))
     _tell_score(report, as_json)
@@ -164,6 +168,8 @@ def _tell_score(report: ScoreReport, as_json: bool) -> None:
     from acoustic_ad.report.tables import failure_lines, other_model_line, score_summary
 
     for line in failure_lines(report.failures, MODEL_CODES):
+        complain(line)
+    for line in report.notifications.problems:
         complain(line)
     if as_json:
         answer_json(document(report))

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.schema import CreateColumn
 
 from acoustic_ad.jobs.alarm_schema import NEW_ALARM_COLUMNS, NEW_TABLES
+from acoustic_ad.jobs.outbox_schema import outbox
 from acoustic_ad.jobs.schema import SCHEMA_VERSION, files, metadata, schema_version
 
 
@@ -24,6 +25,8 @@ def migrate(connection: sa.Connection) -> None:
     """Bring an older schema up to this one, step by step; rows stay as they are."""
     if (version_of(connection) or 0) < 2:
         _to_schema_2(connection)
+    if (version_of(connection) or 0) < 3:
+        _add_outbox(connection)
     connection.execute(schema_version.update().values(version=SCHEMA_VERSION))
 
 
@@ -38,3 +41,8 @@ def _to_schema_2(connection: sa.Connection) -> None:
             connection.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {text}")
     for index in files.indexes:
         index.create(connection, checkfirst=True)
+
+
+def _add_outbox(connection: sa.Connection) -> None:
+    """Messages to people and systems."""
+    outbox.create(connection, checkfirst=True)

@@ -23,7 +23,7 @@ from acoustic_ad.sound.clip import printable_text
 Status = Literal["scored", "failed", "off", "sensor_fault"]
 STATUSES: Final = ("scored", "failed", "off", "sensor_fault")
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 
 # --- records ---------------------------------------------------------------------------------------------------------

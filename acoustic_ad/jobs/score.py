@@ -16,6 +16,8 @@ from acoustic_ad.jobs.fleet_health import note_clips, refresh, was_cut_short
 from acoustic_ad.jobs.fleet_report import fleet_status
 from acoustic_ad.jobs.lock import hold_lock
 from acoustic_ad.jobs.machine_facts import FACTS_FORMAT
+from acoustic_ad.jobs.notify import notify
+from acoustic_ad.jobs.notify_targets import Target
 from acoustic_ad.jobs.plan import Planned, Planner
 from acoustic_ad.jobs.schema import ClipRow, FileFact
 from acoustic_ad.jobs.score_report import MODEL_CODES, Failure, ScoreReport, as_json
@@ -52,6 +54,7 @@ class ScoreOptions:
     clip_timeout_s: float | None = None
     settle_s: float = 60.0
     exit_on: str | None = None  # a key of EXIT_ON
+    targets: tuple[Target, ...] = ()  # who is told of changes
 
 
 def score(options: ScoreOptions, on_progress: Callable[[int, int], None] = lambda done, total: None) -> ScoreReport:
@@ -139,7 +142,8 @@ class _Job:
         # that an older acoustic-ad judged, or whose current model, with the policy in its recipe, is another now.
         known = {row.machine: row.facts or {} for row in self.store.machines()}
         stale = {machine for machine in present if self.catching_up or self._is_stale(machine, known.get(machine))}
-        refresh(self.store, self.options.models, sorted(self.touched | stale))
+        names = [target.name for target in self.options.targets]
+        refresh(self.store, self.options.models, sorted(self.touched | stale), names)
 
     def _is_stale(self, machine: str, facts: Mapping[str, Any] | None) -> bool:
         return (
@@ -251,6 +255,7 @@ class _Job:
             self.ignored,
             self.options.exit_on,
             +self.planner.known.other_model,
+            notify(self.store, self.options.targets),
         )
         self.store.end_run(self.run_id, report.counts, report.exit_code)
         return report

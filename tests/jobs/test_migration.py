@@ -127,7 +127,7 @@ def old(tmp_path: Path) -> Path:
 
 def test_reading_migrates_nothing_and_says_what_does(old: Path) -> None:
     before = old.read_bytes()
-    with pytest.raises(StoreError, match=r"schema 1, this one reads 2.*acoustic-ad score"):
+    with pytest.raises(StoreError, match=r"schema 1, this one reads 3.*acoustic-ad score"):
         Store.open(old, read_only=True)
     assert old.read_bytes() == before
     assert sorted(path.name for path in old.parent.iterdir()) == ["old.db"]

@@ -1,0 +1,232 @@
+"""The outbox: which changes are news to whom, written in the transaction of the change, and what became of them.
+
+What a target has been told is what stands in the outbox for it. So a target that is new hears of the alarms that stand,
+a job that was killed is made up for by the next, and no change is told twice.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from acoustic_ad.jobs import database
+from acoustic_ad.jobs.alarm_book import WITHDRAWN, actions_of, alarms_of
+from acoustic_ad.jobs.alarm_rows import life_at
+from acoustic_ad.jobs.alarm_schema import AlarmRow
+from acoustic_ad.jobs.outbox_schema import IS_WAITING, Message, message, outbox
+from acoustic_ad.jobs.schema import MachineRow, json_text, utc_text
+from acoustic_ad.jobs.store import Store
+from acoustic_ad.sound.clip import one_line
+
+MESSAGE_FORMAT: Final = 1
+# An alarm that was over before anyone could be told is news for so long; an archive's old ones are none.
+NEWS: Final = timedelta(days=7)
+# While a message is on its way, no other job takes it; that of a job that died is free after this time.
+CLAIM: Final = timedelta(minutes=2)
+AT_ONCE: Final = 300  # machines, or targets, in one query
+
+_RANK: Final = {"warning": 1, "alarm": 2}
+_DATA_STATES: Final = ("sensor_fault", "no_data")
+_WORDS: Final = {
+    "raised": "{level} raised",
+    "returned": "{level} returned to normal",
+    "passed": "{level} was raised and has returned to normal",
+    "withdrawn": "{level} withdrawn: the clips no longer tell of it",
+    "sensor_fault": "SENSOR FAULT",
+    "no_data": "NO DATA",
+    "heard_again": "is heard again",
+}
+
+
+# --- writing what is news --------------------------------------------------------------------------------------------
+
+
+def announce(
+    connection: sa.Connection, machines: Sequence[MachineRow], targets: Collection[str], now: datetime | None = None
+) -> None:
+    """Write to the outbox what each target has not been told of these machines, inside the caller's transaction.
+
+    `machines` as they are seen now; their alarms are read. Shelved alarms are not told of.
+    """
+    if not targets:
+        return
+    now = now or datetime.now(UTC)
+    for start in range(0, len(machines), AT_ONCE):
+        some = machines[start : start + AT_ONCE]
+        told = _told(connection, {row.machine for row in some}, targets)
+        rows = [
+            new
+            for row in some
+            for alarm_or_none in (*_alarms(connection, row.machine, now), None)
+            for target in sorted(targets)
+            if (new := _news(row, alarm_or_none, target, told, now)) is not None
+        ]
+        database.upsert(connection, outbox, ["target", "subject", "number"], rows, update=False)
+
+
+def _alarms(connection: sa.Connection, machine: str, now: datetime) -> list[AlarmRow]:
+    life, actions = life_at(now), actions_of(connection, machine)
+    alarms = alarms_of(connection, machine)
+    return [one if one.state == WITHDRAWN else life(one, actions.get(one.id, [])) for one in alarms]
+
+
+def _told(
+    connection: sa.Connection, machines: Collection[str], targets: Collection[str]
+) -> dict[tuple[str, str], tuple[int, str, str]]:
+    """(target, subject) -> number, kind and level of the last message."""
+    columns = (outbox.c.target, outbox.c.subject, outbox.c.number, outbox.c.kind, outbox.c.payload)
+    wanted = outbox.c.machine.in_(machines) & outbox.c.target.in_(targets)
+    found = {}
+    for row in connection.execute(sa.select(*columns).where(wanted).order_by(outbox.c.number)):
+        level = "alarm" if '"level": "alarm"' in row.payload else "warning"
+        found[row.target, row.subject] = (row.number, row.kind, level)
+    return found
+
+
+def _news(
+    row: MachineRow,
+    alarm: AlarmRow | None,
+    target: str,
+    told: dict[tuple[str, str], tuple[int, str, str]],
+    now: datetime,
+) -> dict[str, Any] | None:
+    """What the target is to be told of an alarm, or of the machine's data (None), as a row; None where nothing."""
+    subject = f"machine:{row.machine}" if alarm is None else f"alarm:{alarm.id}"
+    number, last, level = told.get((target, subject), (0, "", ""))
+    kind = _data_kind(row, last) if alarm is None else _alarm_kind(alarm, last, level, now)
+    if kind is None:
+        return None
+    message_id = str(uuid.uuid4())
+    return {
+        "message_id": message_id,
+        "target": target,
+        "subject": subject,
+        "number": number + 1,
+        "machine": row.machine,
+        "kind": kind,
+        "payload": json_text(_payload(message_id, kind, row, alarm, now)),
+        "created_at": utc_text(now),
+        "attempts": 0,
+    }
+
+
+def _alarm_kind(alarm: AlarmRow, last: str, level: str, now: datetime) -> str | None:
+    known = last == "raised"
+    if alarm.state == "shelved":
+        return None
+    if alarm.state == WITHDRAWN:
+        return "withdrawn" if known else None
+    if alarm.cleared_at is None:
+        return None if known and _RANK[alarm.level] <= _RANK[level] else "raised"
+    if known:
+        return "returned"
+    return "passed" if not last and now - alarm.raised_at < NEWS else None
+
+
+def _data_kind(row: MachineRow, last: str) -> str | None:
+    if row.state in _DATA_STATES:
+        return None if row.state == last else row.state
+    return "heard_again" if last in _DATA_STATES else None
+
+
+def _payload(message_id: str, kind: str, row: MachineRow, alarm: AlarmRow | None, now: datetime) -> dict[str, Any]:
+    level = None if alarm is None else alarm.level
+    explained = (row.facts or {}) if alarm is None else alarm.facts
+    what = _WORDS[kind].format(level=(level or "").upper())
+    more = [str(explained[name]) for name in ("stands_out", "next_step") if explained.get(name)]
+    if kind in ("returned", "withdrawn", "heard_again"):
+        more = []
+    return {
+        "format": MESSAGE_FORMAT,
+        "id": message_id,
+        "kind": kind,
+        "machine": row.machine,
+        "level": level,
+        "state": row.state,
+        "since": _iso(row.since),
+        "alarm": None if alarm is None else {"id": alarm.id, "raised_at": _iso(alarm.raised_at), "state": alarm.state},
+        "cleared_at": None if alarm is None else _iso(alarm.cleared_at),
+        "index": row.index if alarm is None else alarm.index,
+        "stands_out": explained.get("stands_out"),
+        "listen_to": list(explained.get("listen_to") or []),
+        "next_step": explained.get("next_step") or None,
+        "created_at": _iso(now),
+        "title": f"{one_line(row.machine)}: {what}",
+        "text": one_line("; ".join([f"{row.machine}: {what}", *more])),
+    }
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else utc_text(time)
+
+
+def trial_payload(now: datetime | None = None) -> dict[str, Any]:
+    """The message of `acoustic-ad notify test`."""
+    return {
+        "format": MESSAGE_FORMAT,
+        "id": str(uuid.uuid4()),
+        "kind": "test",
+        "machine": None,
+        "created_at": _iso(now or datetime.now(UTC)),
+        "title": "acoustic-ad: test message",
+        "text": "acoustic-ad: this is a test, no machine is concerned",
+    }
+
+
+# --- what becomes of it ----------------------------------------------------------------------------------------------
+
+
+def waiting(store: Store, targets: Iterable[str] | None = None) -> list[Message]:
+    """What is still to be delivered, to all targets or to some, oldest first."""
+    query = sa.select(outbox).where(IS_WAITING).order_by(outbox.c.id)
+    if targets is not None:
+        query = query.where(outbox.c.target.in_(list(targets)))
+    with store.reading() as connection:
+        return [message(row) for row in connection.execute(query)]
+
+
+def given_up(store: Store) -> list[Message]:
+    """What could not be delivered within the age limit."""
+    query = sa.select(outbox).where(outbox.c.given_up_at.is_not(None)).order_by(outbox.c.id)
+    with store.reading() as connection:
+        return [message(row) for row in connection.execute(query)]
+
+
+def claim(store: Store, number: int) -> bool:
+    """Take a message (its `id`) for delivery; False where it is sent already, or another job has it in hand."""
+    now = datetime.now(UTC)
+    free = outbox.c.claimed_until.is_(None) | (outbox.c.claimed_until < utc_text(now))
+    change = outbox.update().where(outbox.c.id == number, IS_WAITING, free)
+    with store.writing() as connection:
+        values = {"claimed_until": utc_text(now + CLAIM), "attempts": outbox.c.attempts + 1}
+        return connection.execute(change.values(values)).rowcount == 1
+
+
+def mark_sent(store: Store, number: int) -> None:
+    """The target has taken the message."""
+    _mark(store, number, sent_at=utc_text(datetime.now(UTC)), last_error=None)
+
+
+def mark_failed(store: Store, number: int, reason: str) -> None:
+    """The target has not taken the message: the next run tries again."""
+    _mark(store, number, last_error=reason)
+
+
+def _mark(store: Store, number: int, **values: object) -> None:
+    with store.writing() as connection:
+        connection.execute(outbox.update().where(outbox.c.id == number).values(claimed_until=None, **values))
+
+
+def give_up_older_than(store: Store, age: timedelta) -> list[Message]:
+    """Give up what has waited for longer than `age`, to whatever target, and return it: it must be told."""
+    now = datetime.now(UTC)
+    old = IS_WAITING & (outbox.c.created_at < utc_text(now - age))
+    with store.writing() as connection:
+        found = [message(row) for row in connection.execute(sa.select(outbox).where(old).order_by(outbox.c.id))]
+        for one in found:
+            connection.execute(outbox.update().where(outbox.c.id == one.id).values(given_up_at=utc_text(now)))
+    return found
