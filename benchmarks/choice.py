@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from detectors import SNRS_DB, arguments, command, run, table, versions
+from detectors import SNRS_DB, arguments, command, run, sets_of, table, versions
 from scipy.stats import spearmanr
-from sets import Fleet, FloatArray, Piece, Recordings, Result, SoundSet
+from sets import FloatArray, Piece, Result
 
 from acoustic_ad.models.evidence import ClipReader
 from acoustic_ad.models.fitting import FittedDetector, MachineSound, fit_detector
@@ -42,7 +42,7 @@ def judge_candidates(piece: Piece) -> Result:
         fitted = fit_detector(recipe, sound.log_mels, sound.sessions, planted=sound.planted, statistics=EVERYTHING)
         test = [evidence(recipe, fitted, log_mel) for log_mel in machine.test]
         fold = fold_of(sound.sessions, recipe.training.folds)
-        planted = Planted(fitted.planted, fold[[one.clip for one in sound.planted]])
+        planted = Planted(fitted.planted, np.array([one.clip for one in sound.planted], np.int64))
         for name, scorer in scorers(recipe, fitted).items():
             scores = scorer.fit(fitted.evidence, fold, planted)
             labelled = auc(machine.labels, np.array([scorer.score(clip) for clip in test]))
@@ -155,8 +155,7 @@ def main() -> None:
     loaded = [load_recipe(recipe) for recipe in options.recipes]
     if wrong := [recipe.name for recipe in loaded if recipe.chooses or recipe.condition]:
         raise SystemExit(f"{', '.join(wrong)}: give recipes with one detector, a fixed scorer and no condition")
-    fleets = [Fleet(snr_db).few() if options.quick else Fleet(snr_db) for snr_db in options.snrs_db]
-    sets: list[SoundSet] = [*map(Recordings, options.data), *fleets]
+    sets = sets_of(options)
     results = run(options, judge_candidates, "choice", sets)
     recipes = [recipe.name for recipe in loaded if recipe.name in {result["piece"]["recipe"] for result in results}]
     names = [one.name for one in sets if one.name in {result["piece"]["set"] for result in results}]

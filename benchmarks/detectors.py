@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from sets import Bench, Fleet, Machine, Piece, Recordings, Result, SoundSet, Work, conditions
+from sets import FLEET_SEED, TRAIN_CLIPS, Bench, Fleet, Machine, Piece, Recordings, Result, SoundSet, Work, conditions
 
 from acoustic_ad import __version__
 from acoustic_ad.detectors.base import detector_class
@@ -230,12 +230,20 @@ def arguments(description: str | None, recipes: Sequence[str], snrs_db: Sequence
     parser.add_argument("--recipes", nargs="+", default=list(recipes), help="names or files")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--snrs-db", nargs="*", type=float, default=list(snrs_db), help="of the simulated machines")
+    parser.add_argument("--fleet-seed", type=int, default=FLEET_SEED, help="develop on another one than this")
+    parser.add_argument("--train-clips", type=int, default=TRAIN_CLIPS, help="of each simulated machine")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--results", type=Path, help="JSON lines of finished pieces, which are not run again")
     parser.add_argument("--keep-older", action="store_true", help="nor are those that earlier code has made")
     parser.add_argument("--cache", type=Path, help="keep log-mels here, not in a temporary folder")
     parser.add_argument("--quick", action="store_true", help="one seed, few clips, hardly any training")
     return parser
+
+
+def sets_of(options: argparse.Namespace) -> list[SoundSet]:
+    """The recordings and the simulated machines that the options name."""
+    fleets = [Fleet(snr_db, options.train_clips, seed=options.fleet_seed) for snr_db in options.snrs_db]
+    return [*map(Recordings, options.data), *(fleet.few() if options.quick else fleet for fleet in fleets)]
 
 
 def run(options: argparse.Namespace, work: Work, name: str, sets: Sequence[SoundSet]) -> list[Result]:
@@ -269,6 +277,10 @@ def command(options: argparse.Namespace, file: str) -> str:
     seeds, snrs_db = (" ".join(f"{one:g}" for one in given) for given in (options.seeds, options.snrs_db))
     quick = " --quick" if options.quick else ""
     called = " ".join(["python", f"benchmarks/{file}", *names, "--recipes", *options.recipes])
+    if options.fleet_seed != FLEET_SEED:
+        called += f" --fleet-seed {options.fleet_seed}"
+    if options.train_clips != TRAIN_CLIPS:
+        called += f" --train-clips {options.train_clips}"
     return f"{called} --seeds {seeds} --snrs-db {snrs_db} --workers {options.workers}{quick}"
 
 
@@ -280,8 +292,7 @@ def main() -> None:
         raise SystemExit(f"{options.write} has no {' and '.join(MARKERS)}")
     if options.quick:
         options.seeds, options.snrs_db = [0], [0.0]
-    fleets = [Fleet(snr_db).few() if options.quick else Fleet(snr_db) for snr_db in options.snrs_db]
-    sets: list[SoundSet] = [*map(Recordings, options.data), *fleets]
+    sets = sets_of(options)
     results = run(options, judge_set, "detectors", sets)
     ensembles = [recipe.name for recipe in map(load_recipe, options.recipes) if recipe.members]
     text = report(results, sets, ensembles, command(options, Path(__file__).name))

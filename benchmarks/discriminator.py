@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from detectors import arguments, command, mean_and_spread, run, table, versions
-from sets import Fleet, Piece, Recordings, Result, SoundSet
+from detectors import arguments, command, mean_and_spread, run, sets_of, table, versions
+from sets import Piece, Result
 
 from acoustic_ad.models.fitting import MachineSound, fit_detectors
 from acoustic_ad.recipe import TrainingTable
@@ -53,11 +53,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.seeds, options.snrs_db = [0], [0.0]
-    fleets = [Fleet(snr_db) for snr_db in options.snrs_db]
-    sets: list[SoundSet] = [
-        *map(Recordings, options.data),
-        *(fleet.few() if options.quick else fleet for fleet in fleets),
-    ]
+    sets = sets_of(options)
     results = run(options, watch, "discriminator", sets)
     header = ["discriminator's accuracy", "first check", "last check", "highest", f"checks above {WON}", "rests"]
     print(table(header, [[recipe, *of_seeds(results, recipe)] for recipe in options.recipes]))

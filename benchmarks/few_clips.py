@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from detectors import arguments, command, fitted, mean_and_spread, rated, run, table, verdicts, versions
-from sets import Fleet, Machine, Piece, Recordings, Result, SoundSet
+from detectors import arguments, command, fitted, mean_and_spread, rated, run, sets_of, table, verdicts, versions
+from sets import Machine, Piece, Result, SoundSet
 
 from acoustic_ad.scores.metrics import pauc
 
@@ -90,11 +90,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.seeds, options.snrs_db, options.clips = [0], [SNR_DB], [10, 20]
-    fleets = [Fleet(snr_db, train_clips=max(options.clips)) for snr_db in options.snrs_db]
-    sets: list[SoundSet] = [
-        *map(Recordings, options.data),
-        *(fleet.few() if options.quick else fleet for fleet in fleets),
-    ]
+    options.train_clips = max(options.clips)
+    sets = sets_of(options)
     work = partial(judge_counts, counts=tuple(options.clips))
     results = run(options, work, f"few_clips {options.clips}", sets)
     how = command(options, Path(__file__).name) + f" --clips {' '.join(map(str, options.clips))}"

@@ -16,6 +16,7 @@ from cli_process import (
     HANG,
     acoustic_ad,
     clip_name,
+    cpu_seconds_of,
     encoded,
     finish,
     processes_of,
@@ -191,7 +192,8 @@ def test_ended_in_the_middle(number, models, tmp_path):
     process = start(*arguments)
     try:
         assert wait_until(lambda: len(processes_of(process.pid)) >= 5, 60)
-        time.sleep(0.5)
+        at_work = cpu_seconds_of(process.pid) + 1.5  # the first clips are short: some are done by then
+        assert wait_until(lambda: cpu_seconds_of(process.pid) > at_work, 60)
         assert process.poll() is None
         if number == signal.SIGINT:
             os.killpg(process.pid, number)

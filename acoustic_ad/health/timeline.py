@@ -64,6 +64,8 @@ def machine_health(
         heard, episodes = teller.heard(), teller.episodes()
     changes, now = _states(heard, ordered, as_of, policy)
     limits = hearing.limits[hearing.which[-1]] if hearing is not None else None
+    # What the clips before a maintenance said is no word on the machine after it.
+    current = hearing is not None and not any(at > scored[-1].recorded_at for at in maintenance)
     return MachineHealth(
         state=now.state if now else "no_data",
         since=now.at if now else None,
@@ -71,7 +73,7 @@ def machine_health(
         rule=now.rule if now else "no clips",
         ne107=NE107[now.state if now else "no_data"],
         heard=heard[-1].state if heard else "no_data",
-        index=float(hearing.index[-1]) if hearing is not None else None,
+        index=float(hearing.index[-1]) if hearing is not None and current else None,
         trend=_trend(policy, hearing) if hearing is not None and heard[-1].state != "learning" else None,
         clips=len(scored),
         last_clip_at=ordered[-1].recorded_at if ordered else None,

@@ -48,6 +48,7 @@ def life_at(as_of: datetime | None = None) -> Life:
     """What becomes of an alarm at a moment (None: now) by what operators did."""
 
     def life(alarm: AlarmRow, actions: Sequence[ActionRow]) -> AlarmRow:
+        """The alarm with what its actions made of it."""
         found = _life(alarm, actions, as_of or datetime.now(UTC))
         return replace(
             alarm,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from acoustic_ad.sound.clip import one_line
 
 # How long a writer waits for another program's transaction (a backup, someone's sqlite3 shell).
 BUSY_TIMEOUT_S: Final = 30.0
+_MODE_RETRY_S: Final = 0.05
 
 _SQLITE_MAGIC: Final = b"SQLite format 3\x00"
 _BEGIN: Final = "acoustic_ad_begin"  # execution option: the SQL that opens a transaction on SQLite, "" for none
@@ -195,10 +197,19 @@ def _schema_of(connection: sa.Connection, name: str) -> int | None:
 
 
 def _use_wal(engine: sa.Engine) -> None:
-    """People look at the store while a job writes. After the schema, so that a failed creation leaves an empty file."""
+    """People look at the store while a job writes. After the schema, so that a failed creation leaves an empty file.
+
+    SQLite's busy timeout does not cover the change of mode, which no other reader may disturb.
+    """
+    give_up = time.monotonic() + BUSY_TIMEOUT_S
     with engine.execution_options(**{_BEGIN: ""}).connect() as connection:
-        if connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
-            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        while connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
+            try:
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            except sa.exc.OperationalError as error:
+                if "locked" not in str(error.orig) or time.monotonic() > give_up:
+                    raise
+                time.sleep(_MODE_RETRY_S)
 
 
 def _remove_empty(path: Path) -> None:

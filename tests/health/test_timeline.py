@@ -81,8 +81,10 @@ def test_states_and_changes_agree(clips, told):
         assert health.changes[-1].state == health.state and health.changes[-1].previous == health.previous
         assert health.last_clip_at == max(clip.recorded_at for clip in clips)
     usable = [clip for clip in clips if clip.status == "scored"]
-    assert health.clips == len(usable) and (health.index is None) == (not usable)
-    if health.heard in ("normal", "learning"):
+    maintained = max((event.at for event in told if event.kind == "maintenance"), default=None)
+    current = usable and (maintained is None or max(clip.recorded_at for clip in usable) >= maintained)
+    assert health.clips == len(usable) and (health.index is None) == (not current)
+    if current and health.heard in ("normal", "learning"):
         assert health.index < 50
     standing = [one for one in health.episodes if one.cleared_at is None]
     assert [one.level for one in standing] == ([health.heard] if health.heard in ("warning", "alarm") else [])

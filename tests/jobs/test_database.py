@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -194,3 +195,21 @@ def test_sqlite_is_set_up_to_lose_nothing(tmp_path: Path) -> None:
         settings = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         found = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in settings]
     assert found == ["wal", 2, 1, 30_000]
+
+
+def test_a_store_is_opened_while_somebody_writes_to_it(tmp_path):
+    """Of a database that is not in WAL mode yet, as after a restore, SQLite says at once that it is locked."""
+    path = tmp_path / "x.db"
+    Store.open(path).close()
+    writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    assert writer.execute("pragma journal_mode=delete").fetchone() == ("delete",)
+    writer.execute("begin immediate")
+    ends = threading.Timer(0.5, writer.close)
+    ends.start()
+    try:
+        Store.open(path).close()
+    finally:
+        ends.join()
+    reader = sqlite3.connect(path)
+    assert reader.execute("pragma journal_mode").fetchone() == ("wal",)
+    reader.close()
