@@ -10,25 +10,26 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from acoustic_ad.jobs.column_types import RowId, Text
 from acoustic_ad.jobs.schema import metadata, utc_time
 
 outbox = sa.Table(
     "outbox",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("message_id", sa.Text, nullable=False, unique=True),
-    sa.Column("target", sa.Text, nullable=False),
-    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("id", RowId, primary_key=True),
+    sa.Column("message_id", Text, nullable=False, unique=True),
+    sa.Column("target", Text, nullable=False),
+    sa.Column("subject", Text, nullable=False),
     sa.Column("number", sa.Integer, nullable=False),
-    sa.Column("machine", sa.Text, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("payload", sa.Text, nullable=False),
-    sa.Column("created_at", sa.Text, nullable=False),
+    sa.Column("machine", Text, nullable=False),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("payload", Text, nullable=False),
+    sa.Column("created_at", Text, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("last_error", sa.Text),
-    sa.Column("claimed_until", sa.Text),
-    sa.Column("sent_at", sa.Text),
-    sa.Column("given_up_at", sa.Text),
+    sa.Column("last_error", Text),
+    sa.Column("claimed_until", Text),
+    sa.Column("sent_at", Text),
+    sa.Column("given_up_at", Text),
     # Two jobs that see the same change at once write one message of it.
     sa.UniqueConstraint("target", "subject", "number", name="one_message_a_change"),
 )
