@@ -58,6 +58,7 @@ def outbox(
     as_json: Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")] = False,
 ) -> None:
     """What waits to be delivered, and what was given up. The next `score --notify` with the target delivers it."""
+    from acoustic_ad.jobs.notify import GIVE_UP_AFTER
     from acoustic_ad.jobs.outbox import given_up, waiting
     from acoustic_ad.jobs.store import Store
     from acoustic_ad.report.tables import text_table
@@ -77,4 +78,11 @@ def outbox(
         ]
         for one in found
     ]
-    answer(text_table(("written", "target", "message", "tries", "last error"), rows) if rows else "nothing waits")
+    if not rows:
+        answer("nothing waits")
+        return
+    answer(text_table(("written", "target", "message", "tries", "last error"), rows))
+    days = GIVE_UP_AFTER.days
+    answer(
+        f"Each is tried by every `score --notify` that names its target, and given up {days} days after it was written."
+    )

@@ -7,7 +7,7 @@ present (no data for too long, shelvings that end) is added when it is read, see
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +26,6 @@ from acoustic_ad.jobs.baselines import Baselines
 from acoustic_ad.jobs.explanation import Explanation, explain, speaking_clips
 from acoustic_ad.jobs.history import History, history_of, mark_of, rows_of_contents
 from acoustic_ad.jobs.machine_facts import machine_row
-from acoustic_ad.jobs.outbox import announce
 from acoustic_ad.jobs.schema import IS_FAILED, MachineRow, clip_scores, utc_time
 from acoustic_ad.jobs.store import Store, newest_of, root_text, write_machines
 
@@ -48,11 +47,8 @@ class Told:
     points: list[ClipPoint]
 
 
-def refresh(store: Store, models: Path, machines: Sequence[str], targets: Collection[str] = ()) -> None:
-    """Bring what is kept of these machines, and their alarms, up to date; what is news goes to the outbox.
-
-    `targets` are the names of those who are told of it.
-    """
+def refresh(store: Store, models: Path, machines: Sequence[str]) -> None:
+    """Bring what is kept of these machines, and their alarms, up to date."""
     baselines = Baselines(models)
     for start in range(0, len(machines), MACHINES_AT_ONCE):
         wanted = list(machines[start : start + MACHINES_AT_ONCE])
@@ -60,14 +56,12 @@ def refresh(store: Store, models: Path, machines: Sequence[str], targets: Collec
             histories = [history_of(store, machine) for machine in wanted]
             told = [(history, tell(store, baselines, history)) for history in histories]
             with store.writing() as connection:
-                wanted = _keep(connection, told, insist=attempt == TRIES - 1, targets=targets)
+                wanted = _keep(connection, told, insist=attempt == TRIES - 1)
             if not wanted:
                 break
 
 
-def _keep(
-    connection: sa.Connection, told: Iterable[tuple[History, Told]], insist: bool, targets: Collection[str]
-) -> list[str]:
+def _keep(connection: sa.Connection, told: Iterable[tuple[History, Told]], insist: bool) -> list[str]:
     """Write down what was told; returns the machines of which more has become known meanwhile, which are left out."""
     changed, rows = [], []
     for history, found in told:
@@ -77,7 +71,6 @@ def _keep(
         rows.append(found.row)
         settle(connection, history.machine, found.alarms, life_at())
     write_machines(connection, rows)
-    announce(connection, rows, targets)
     return changed
 
 

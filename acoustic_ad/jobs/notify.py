@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,10 +11,10 @@ from typing import Any, Final
 
 from acoustic_ad.errors import AcousticADError
 from acoustic_ad.jobs import outbox
-from acoustic_ad.jobs.fleet_report import fleet_status
+from acoustic_ad.jobs.fleet_report import fleet_json, fleet_status
 from acoustic_ad.jobs.notify_targets import Target
 from acoustic_ad.jobs.outbox_schema import Message
-from acoustic_ad.jobs.senders import DeliveryError, send
+from acoustic_ad.jobs.senders import DeliveryError, send, within_deadline
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.sound.clip import one_line
 
@@ -45,11 +46,12 @@ def notify(store: Store, targets: Sequence[Target]) -> Notifications:
     try:
         if targets:
             names = [target.name for target in targets]
-            rows = [machine.row for machine in fleet_status(store).machines]
+            fleet = fleet_status(store)
             with store.writing() as connection:
-                outbox.announce(connection, rows, names)
+                outbox.announce(connection, [machine.row for machine in fleet.machines], names)
         for target in targets:
-            _deliver_to(store, target, found)
+            if _deliver_to(store, target, found) and target.kind == "mqtt":
+                _publish_states(target, fleet_json(fleet)["machines"], found)
         for message in outbox.give_up_older_than(store, GIVE_UP_AFTER):
             found.failed += 1
             found.problems.append(_given_up(message))
@@ -66,28 +68,43 @@ def _given_up(message: Message) -> str:
     )
 
 
-def _deliver_to(store: Store, target: Target, found: Notifications) -> None:
-    """In the order of the changes; a target that is down is left alone until the next run."""
+def _publish_states(target: Target, machines: Sequence[dict[str, Any]], found: Notifications) -> None:
+    from acoustic_ad.jobs.mqtt import publish_states
+
+    try:
+        within_deadline(lambda: publish_states(target, machines))
+    except DeliveryError as error:
+        found.problems.append(one_line(f"{target.name}: {error}; the next run publishes the states again"))
+
+
+def _deliver_to(store: Store, target: Target, found: Notifications) -> bool:
+    """In the order of the changes; False where the target is down, and left alone until the next run."""
     end = time.monotonic() + BUDGET_S
+    refused: Counter[str] = Counter()
     for message in outbox.waiting(store, [target.name]):
         if time.monotonic() > end:
-            found.problems.append(one_line(f"{target.name} took {BUDGET_S:.0f} s: the rest waits for the next run"))
-            return
+            found.problems.append(one_line(f"{target.name} took {BUDGET_S:g} s: the rest waits for the next run"))
+            return False
         if not outbox.claim(store, message.id):
             continue
         try:
             send_patiently(target, message.payload, end)
         except DeliveryError as error:
-            outbox.mark_failed(store, message.id, str(error))
-            found.problems.append(one_line(f"{target.name}: {error}; the message waits for the next run"))
-            if error.refused:
-                continue
-            return
+            reason = f"refused: {error}" if error.refused else str(error)
+            outbox.mark_failed(store, message.id, reason)
+            if not error.refused:
+                found.problems.append(one_line(f"{target.name}: {reason}; what waits is for the next run"))
+                return False
+            refused[reason] += 1
         except BaseException:
             outbox.mark_failed(store, message.id, "interrupted")
             raise
-        outbox.mark_sent(store, message.id)
-        found.sent += 1
+        else:
+            outbox.mark_sent(store, message.id)
+            found.sent += 1
+    for reason, count in refused.items():
+        found.problems.append(one_line(f"{target.name}: {reason} ({count} of its messages, kept: see `notify outbox`)"))
+    return True
 
 
 def send_patiently(

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from acoustic_ad.errors import UsageError
 
@@ -72,8 +72,8 @@ def _webhook(text: str, rest: str, environment: Mapping[str, str]) -> Target:
 def _mqtt(text: str, environment: Mapping[str, str]) -> Target:
     _refuse_secrets(text, f"{MQTT_USER} and {MQTT_PASSWORD} or {MQTT_PASSWORD}_FILE")
     parts = _split(text, "mqtt")
-    topic = parts.path.removeprefix("/")
-    if not topic or any(sign in topic for sign in "#+\0") or parts.query or parts.fragment:
+    topic = unquote(parts.path.removeprefix("/"))
+    if not topic or re.search(r"[+#\x00-\x1f\x7f]", topic) or "#" in text or "?" in text:
         raise UsageError("--notify mqtt: name a topic without # and +, as in mqtt://host/plant/acoustic")
     return Target(text, "mqtt", text, environment.get(MQTT_USER), secret_of(MQTT_PASSWORD, environment))
 

@@ -1,11 +1,13 @@
-"""The outbox: which changes are news to whom, written in the transaction of the change, and what became of them.
+"""The outbox: which changes are news to whom, and what became of the messages that tell of them.
 
-What a target has been told is what stands in the outbox for it. So a target that is new hears of the alarms that stand,
-a job that was killed is made up for by the next, and no change is told twice.
+What a target has been told is what stands in the outbox for it, and what it is to be told follows from the alarms in
+the store. So a target that is new hears of the alarms that stand, a job that was killed, or that ran without
+`--notify`, is made up for by the next one, and no change is told twice.
 """
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -55,23 +57,27 @@ def announce(
     if not targets:
         return
     now = now or datetime.now(UTC)
+    alarms = _alarms_by_machine(connection, now)
     for start in range(0, len(machines), AT_ONCE):
         some = machines[start : start + AT_ONCE]
         told = _told(connection, {row.machine for row in some}, targets)
         rows = [
             new
             for row in some
-            for alarm_or_none in (*_alarms(connection, row.machine, now), None)
+            for alarm_or_none in (*alarms.get(row.machine, ()), None)
             for target in sorted(targets)
             if (new := _news(row, alarm_or_none, target, told, now)) is not None
         ]
         database.upsert(connection, outbox, ["target", "subject", "number"], rows, update=False)
 
 
-def _alarms(connection: sa.Connection, machine: str, now: datetime) -> list[AlarmRow]:
-    life, actions = life_at(now), actions_of(connection, machine)
-    alarms = alarms_of(connection, machine)
-    return [one if one.state == WITHDRAWN else life(one, actions.get(one.id, [])) for one in alarms]
+def _alarms_by_machine(connection: sa.Connection, now: datetime) -> dict[str, list[AlarmRow]]:
+    life, actions = life_at(now), actions_of(connection)
+    found: dict[str, list[AlarmRow]] = {}
+    for one in alarms_of(connection):
+        seen = one if one.state == WITHDRAWN else life(one, actions.get(one.id, []))
+        found.setdefault(one.machine, []).append(seen)
+    return found
 
 
 def _told(
@@ -82,8 +88,7 @@ def _told(
     wanted = outbox.c.machine.in_(machines) & outbox.c.target.in_(targets)
     found = {}
     for row in connection.execute(sa.select(*columns).where(wanted).order_by(outbox.c.number)):
-        level = "alarm" if '"level": "alarm"' in row.payload else "warning"
-        found[row.target, row.subject] = (row.number, row.kind, level)
+        found[row.target, row.subject] = (row.number, row.kind, json.loads(row.payload)["level"] or "")
     return found
 
 
@@ -199,9 +204,11 @@ def given_up(store: Store) -> list[Message]:
 def claim(store: Store, number: int) -> bool:
     """Take a message (its `id`) for delivery; False where it is sent already, or another job has it in hand."""
     now = datetime.now(UTC)
+    change = outbox.update().where(outbox.c.id == number, IS_WAITING)
     free = outbox.c.claimed_until.is_(None) | (outbox.c.claimed_until < utc_text(now))
-    change = outbox.update().where(outbox.c.id == number, IS_WAITING, free)
     with store.writing() as connection:
+        if connection.dialect.name != "sqlite":  # whose lock leaves one job at a time: any other claim is of a dead one
+            change = change.where(free)
         values = {"claimed_until": utc_text(now + CLAIM), "attempts": outbox.c.attempts + 1}
         return connection.execute(change.values(values)).rowcount == 1
 

@@ -142,8 +142,7 @@ class _Job:
         # that an older acoustic-ad judged, or whose current model, with the policy in its recipe, is another now.
         known = {row.machine: row.facts or {} for row in self.store.machines()}
         stale = {machine for machine in present if self.catching_up or self._is_stale(machine, known.get(machine))}
-        names = [target.name for target in self.options.targets]
-        refresh(self.store, self.options.models, sorted(self.touched | stale), names)
+        refresh(self.store, self.options.models, sorted(self.touched | stale))
 
     def _is_stale(self, machine: str, facts: Mapping[str, Any] | None) -> bool:
         return (

@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from acoustic_ad import __version__
 from acoustic_ad.errors import AcousticADError
@@ -25,12 +25,12 @@ from acoustic_ad.jobs.notify_targets import Target
 TIMEOUT_S: Final = 10.0  # of one step: connecting, or waiting for an answer
 DEADLINE_S: Final = 25.0  # of the whole attempt, also where a server answers byte by byte
 MOST_REDIRECTS: Final = 3
-# Another attempt with the same message gives the same: it must not hold up the others.
-REFUSALS: Final = frozenset({400, 404, 405, 406, 410, 411, 413, 414, 415, 422, 431})
+# Answers that may be others a moment later. Any other 4xx would come again: it must not hold up the other messages.
+MOMENTARY: Final = frozenset({401, 403, 408, 425, 429})
 
 
 class DeliveryError(AcousticADError):
-    """The target has not taken a message; `refused` where it took offence at the message, not at the moment."""
+    """The target has not taken a message; `refused` where the same attempt would fail again."""
 
     def __init__(self, reason: str, *, refused: bool = False) -> None:
         super().__init__(reason)
@@ -39,12 +39,20 @@ class DeliveryError(AcousticADError):
 
 def send(target: Target, payload: Mapping[str, Any]) -> None:
     """Send a message to a target once, within `DEADLINE_S`; raises DeliveryError."""
-    sender = {"webhook": _webhook, "mqtt": _mqtt, "apprise": _apprise}[target.kind]
+    if target.kind == "mqtt":
+        from acoustic_ad.jobs.mqtt import publish_message as sender
+    else:
+        sender = {"webhook": _webhook, "apprise": _apprise}[target.kind]
+    within_deadline(lambda: sender(target, payload))
+
+
+def within_deadline(action: Callable[[], None]) -> None:
+    """Do what may hang, within `DEADLINE_S`; whatever goes wrong is a DeliveryError, without addresses or keys."""
     ended: list[DeliveryError | None] = []
 
     def attempt() -> None:
         try:
-            sender(target, payload)
+            action()
             ended.append(None)
         except DeliveryError as error:
             ended.append(error)
@@ -59,7 +67,7 @@ def send(target: Target, payload: Mapping[str, Any]) -> None:
     thread.start()
     thread.join(DEADLINE_S)
     if not ended:
-        raise DeliveryError(f"no end within {DEADLINE_S:.0f} s")
+        raise DeliveryError(f"no end within {DEADLINE_S:g} s")
     if ended[0] is not None:
         raise ended[0]
 
@@ -67,7 +75,7 @@ def send(target: Target, payload: Mapping[str, Any]) -> None:
 def _said_by_system(error: OSError) -> str:
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(reason, TimeoutError):
-        return f"no answer within {TIMEOUT_S:.0f} s"
+        return f"no answer within {TIMEOUT_S:g} s"
     return getattr(reason, "strerror", None) or f"the connection failed ({type(reason).__name__})"
 
 
@@ -113,57 +121,16 @@ def _webhook(target: Target, payload: Mapping[str, Any]) -> None:
 
 def _redirected(url: str, error: urllib.error.HTTPError) -> str:
     """Where the same server wants the message; raises DeliveryError for all else that is not success."""
+    said = f"the server answered {error.code}"
     if error.code not in (301, 302, 303, 307, 308):
-        raise DeliveryError(f"the server answered {error.code}", refused=error.code in REFUSALS)
+        raise DeliveryError(said, refused=400 <= error.code < 500 and error.code not in MOMENTARY)
     if error.code not in (307, 308):
-        raise DeliveryError(f"the server answered {error.code}: it redirects to a page; name the final URL")
+        raise DeliveryError(f"{said}: it redirects to a page; name the final URL", refused=True)
     there = urljoin(url, error.headers.get("Location", ""))
     before, after = urlsplit(url), urlsplit(there)
     if (before.scheme, before.netloc) != (after.scheme, after.netloc):
-        raise DeliveryError(f"the server answered {error.code}: it redirects to another host, which is not followed")
+        raise DeliveryError(f"{said}: it redirects to another host, which is not followed", refused=True)
     return there
-
-
-# --- MQTT ------------------------------------------------------------------------------------------------------------
-
-
-def _mqtt(target: Target, payload: Mapping[str, Any]) -> None:
-    try:
-        from paho.mqtt import client as mqtt
-    except ImportError:
-        raise DeliveryError("paho-mqtt is not installed: pip install 'acoustic-ad[notify]'") from None
-    parts = urlsplit(target.address)
-    secure = parts.scheme == "mqtts"
-    refused: list[str] = []
-    connected = threading.Event()
-
-    def on_connect(client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
-        if reason.is_failure:
-            refused.append(str(reason))
-        connected.set()
-
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)  # type: ignore[attr-defined]
-    client.connect_timeout = TIMEOUT_S
-    client.on_connect = on_connect
-    if target.user is not None:
-        client.username_pw_set(target.user, target.secret)
-    if secure:
-        client.tls_set()
-    client.connect(str(parts.hostname), parts.port or (8883 if secure else 1883), keepalive=30)
-    client.loop_start()
-    try:
-        if not connected.wait(TIMEOUT_S):
-            raise DeliveryError(f"the broker did not answer within {TIMEOUT_S:.0f} s")
-        if refused:
-            raise DeliveryError(f"the broker refuses: {refused[0]}")
-        topic = unquote(parts.path.removeprefix("/"))
-        sent = client.publish(topic, json.dumps(payload, ensure_ascii=True, allow_nan=False), qos=1)
-        sent.wait_for_publish(TIMEOUT_S)  # at quality 1 that is the broker's acknowledgement
-        if not sent.is_published():
-            raise DeliveryError(f"the broker did not acknowledge within {TIMEOUT_S:.0f} s")
-    finally:
-        client.disconnect()
-        client.loop_stop()
 
 
 # --- e-mail, chat ----------------------------------------------------------------------------------------------------
@@ -178,8 +145,9 @@ def _apprise(target: Target, payload: Mapping[str, Any]) -> None:
     service = apprise.Apprise()
     if not service.add(target.address):
         raise DeliveryError("apprise does not know such an address: check the line of the file or variable")
-    kinds: dict[str, Callable[[], Any]] = {"raised": lambda: apprise.NotifyType.WARNING}
-    kind = kinds.get(str(payload["kind"]), lambda: apprise.NotifyType.INFO)()
+    kind = apprise.NotifyType.WARNING if payload["kind"] == "raised" else apprise.NotifyType.INFO
     body = f"{payload['text']}\n\nmessage {payload['id']}"
-    if not service.notify(body=body, title=str(payload["title"]), notify_type=kind):
+    # Said to be plain text, so that a machine's name becomes no markup where the service takes HTML.
+    form = apprise.NotifyFormat.TEXT
+    if not service.notify(body=body, title=str(payload["title"]), notify_type=kind, body_format=form):
         raise DeliveryError("apprise could not deliver it: check the address, and the service behind it")
