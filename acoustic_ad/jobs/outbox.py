@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from acoustic_ad.health.records import BECAME_ALARM
 from acoustic_ad.jobs import database
 from acoustic_ad.jobs.alarm_book import WITHDRAWN, actions_of, alarms_of
 from acoustic_ad.jobs.alarm_rows import life_at
@@ -35,12 +36,19 @@ _RANK: Final = {"warning": 1, "alarm": 2}
 _DATA_STATES: Final = ("sensor_fault", "no_data")
 _WORDS: Final = {
     "raised": "{level} raised",
-    "returned": "{level} returned to normal",
-    "passed": "{level} was raised and has returned to normal",
+    "returned": "{level} is over",
+    "passed": "{level} was raised and is over",
     "withdrawn": "{level} withdrawn: the clips no longer tell of it",
     "sensor_fault": "SENSOR FAULT",
     "no_data": "NO DATA",
     "heard_again": "is heard again",
+}
+# What is told besides, where that is not what stands out and the next step.
+_MORE: Final[dict[str, tuple[str, ...]]] = {
+    "returned": ("cleared_by",),
+    "passed": ("cleared_by", "stands_out"),
+    "withdrawn": (),
+    "heard_again": (),
 }
 
 
@@ -127,9 +135,12 @@ def _alarm_kind(alarm: AlarmRow, last: str, level: str, now: datetime) -> str | 
         return "withdrawn" if known else None
     if alarm.cleared_at is None:
         return None if known and _RANK[alarm.level] <= _RANK[level] else "raised"
+    if alarm.facts.get("cleared_by") == BECAME_ALARM:
+        return None  # the alarm that it became is the news
     if known:
         return "returned"
-    return "passed" if not last and now - alarm.raised_at < NEWS else None
+    # What an operator has had in hand is no news.
+    return "passed" if not last and not alarm.by and now - alarm.raised_at < NEWS else None
 
 
 def _data_kind(row: MachineRow, last: str) -> str | None:
@@ -142,9 +153,8 @@ def _payload(message_id: str, kind: str, row: MachineRow, alarm: AlarmRow | None
     level = None if alarm is None else alarm.level
     explained = (row.facts or {}) if alarm is None else alarm.facts
     what = _WORDS[kind].format(level=(level or "").upper())
-    more = [str(explained[name]) for name in ("stands_out", "next_step") if explained.get(name)]
-    if kind in ("returned", "withdrawn", "heard_again"):
-        more = []
+    names = _MORE.get(kind, ("stands_out", "next_step"))
+    more = [str(explained[name]) for name in names if explained.get(name)]
     return {
         "format": MESSAGE_FORMAT,
         "id": message_id,

@@ -62,9 +62,7 @@ def test_without_a_key_nothing_is_signed(receiver: Receiver) -> None:
 
 
 def test_a_signature_is_of_this_body_this_time_and_this_key() -> None:
-    found = {
-        senders.signature(key, stamp, body) for key in ("a", "b") for stamp in ("1", "2") for body in (b"x", b"y")
-    }
+    found = {senders.signature(key, stamp, body) for key in ("a", "b") for stamp in ("1", "2") for body in (b"x", b"y")}
     assert len(found) == 8
 
 
@@ -162,12 +160,9 @@ def test_a_subscriber_hears_a_change_and_whoever_comes_later_sees_the_state(tmp_
             mqtt.publish_states(one, [{**machine, "state": state} for machine in machines])
         found = heard(port, "plant/acoustic/state/#", len(machines))
     assert all(kept for _, kept, _ in found)
-    assert {topic.removeprefix("plant/acoustic/state/"): document for topic, _, document in found} == {
-        topic: machine
-        for topic, machine in zip(
-            ("fan/id_00", "a%2Bb%23c%25d", "a", "a/state", "%0A$SYS", "Lüfter"), machines, strict=True
-        )
-    }
+    topics = ("fan/id_00", "a%2Bb%23c%25d", "a", "a/state", "%0A$SYS", "Lüfter")
+    states = {topic.removeprefix("plant/acoustic/state/"): document for topic, _, document in found}
+    assert states == dict(zip(topics, machines, strict=True))
 
 
 @needs_mosquitto
