@@ -229,35 +229,4 @@ INSERT INTO alarms VALUES (7, 'fan', 'alarm', '2026-01-05T12:00:00.000000Z', NUL
     'key', 'unacknowledged', 90.0, '{}');
 """
 
-# Schema 3 added two tables.
-SCHEMA_3 = (
-    SCHEMA_2.replace("VALUES(2)", "VALUES(3)")
-    + """
-CREATE TABLE machine_days (
-    machine TEXT NOT NULL,
-    day TEXT NOT NULL,
-    clips INTEGER NOT NULL,
-    scored INTEGER NOT NULL,
-    off INTEGER NOT NULL,
-    sensor_fault INTEGER NOT NULL,
-    score_median DOUBLE,
-    score_max DOUBLE,
-    index_median DOUBLE,
-    index_max DOUBLE,
-    level_db_median DOUBLE,
-    trace BLOB NOT NULL,
-    pruned_at TEXT NOT NULL,
-    PRIMARY KEY (machine, day)
-);
-CREATE TABLE job_locks (
-    root TEXT NOT NULL,
-    host TEXT NOT NULL,
-    pid INTEGER NOT NULL,
-    since TEXT NOT NULL,
-    session INTEGER NOT NULL,
-    PRIMARY KEY (root)
-);
-"""
-)
-
-OLD = {1: SCHEMA_1 + ROWS_1, 2: SCHEMA_2 + ROWS_2, 3: SCHEMA_3 + ROWS_2}
+OLD = {1: SCHEMA_1 + ROWS_1, 2: SCHEMA_2 + ROWS_2}
