@@ -14,6 +14,7 @@ from acoustic_ad.cli_export import export
 from acoustic_ad.cli_health import events_app, health_app, status
 from acoustic_ad.cli_manifest import manifest_app
 from acoustic_ad.cli_models import models_app
+from acoustic_ad.cli_notify import NotifyTargets, notify_app
 from acoustic_ad.cli_report import report as write_report
 from acoustic_ad.cli_schedule import schedule_app
 from acoustic_ad.console import answer, answer_json, command, complain, progress_bar, run_program, say
@@ -35,6 +36,7 @@ app.add_typer(alarms_app, name="alarms")
 app.add_typer(events_app, name="events")
 app.add_typer(health_app, name="health")
 app.add_typer(schedule_app, name="schedule")
+app.add_typer(notify_app, name="notify")
 app.command("status")(status)
 app.command("export")(export)
 app.command("report")(write_report)
@@ -141,6 +143,7 @@ def score(
     worker_memory: WorkerMemory = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
+    notify: NotifyTargets = None,
     as_json: Json = False,
 ) -> None:
     """Score every new clip in FOLDER, store it, and print a row per machine.
@@ -148,26 +151,16 @@ def score(
     Exit codes: 0 every clip accounted for, 1 the job failed, 2 usage, 3 some clips could not be scored (each is listed
     with its reason), 4 with --exit-on: a machine is in that state, 5 another job holds this database.
     """
+    from acoustic_ad.jobs.notify_targets import read_targets
     from acoustic_ad.jobs.run import run_score
     from acoustic_ad.jobs.score import ScoreOptions
 
     open_log(log_format, log_level)
     splits = tuple(split or ())
     _check_words(exit_on, splits)
-    asked = (
-        out,
-        machine,
-        splits,
-        new_only,
-        rescore,
-        retry_failed,
-        allow_empty,
-        clip_timeout,
-        settle,
-        exit_on,
-        worker_memory,
-    )
-    options = ScoreOptions(folder, models, db, workers, *asked)
+    asked = (out, machine, splits, new_only, rescore, retry_failed, allow_empty, clip_timeout, settle, exit_on)
+    told = tuple(read_targets(notify or ()))
+    options = ScoreOptions(folder, models, db, workers, *asked, worker_memory_gib=worker_memory, targets=told)
     with progress_bar() as bar:
         report = run_score(options, lambda done, total: bar("scoring", done, total, ""))
     _tell_score(report, as_json)
@@ -195,6 +188,8 @@ def _tell_score(report: ScoreReport, as_json: bool) -> None:
     if not log_is_open():  # which has told of each
         for line in failure_lines(report.failures, MODEL_CODES):
             complain(line)
+    for line in report.notifications.problems:
+        complain(line)
     if as_json:
         answer_json(document(report))
         return
