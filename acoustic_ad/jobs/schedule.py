@@ -77,8 +77,16 @@ def _is_text(word: str) -> bool:
         word.encode("utf-8")
     except UnicodeEncodeError:
         return False
-    # U+2028 and U+2029 end a line for some readers; formatting characters such as zero-width joiners do not.
-    return not any(ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u2028\u2029" for c in word)
+    return not any(_is_special(ord(c)) for c in word)
+
+
+def _is_special(code: int) -> bool:
+    """Control characters, what ends a line for some readers, and noncharacters, which systemd and YAML refuse.
+
+    Formatting characters such as zero-width joiners are text.
+    """
+    control = code < 32 or 127 <= code < 160
+    return control or code in (0x2028, 0x2029, 0xFEFF) or code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
 
 
 def whole_minutes(every_s: float) -> int:
@@ -128,10 +136,13 @@ def cron_line(job: ScheduledJob) -> str:
 def cron_word(word: str) -> str:
     r"""A word as the shell behind cron takes it literally.
 
-    cron cuts a line at a bare % and turns \% into %; a backslash of the word itself must not meet the %, so each %
-    stands outside of the quotes.
+    cron cuts a line at a bare %. Some versions turn \% into % and two backslashes into one before the shell sees them,
+    others leave that to the shell: so each % stands outside of the quotes, and no two backslashes side by side.
     """
-    return shlex.quote(word).replace("%", "'\\%'") if "%" in word else shlex.quote(word)
+    if "%" not in word and "\\" not in word:
+        return shlex.quote(word)
+    inner = word.replace("'", "'\"'\"'")
+    return "'" + re.sub(r"\\(?=\\)", r"\\''", inner).replace("%", r"'\%'") + "'"
 
 
 def interval_words(seconds: float) -> str:

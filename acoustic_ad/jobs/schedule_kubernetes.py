@@ -116,6 +116,8 @@ def _claims(job: ScheduledJob, cluster: Cluster) -> dict[str, str]:
             raise UsageError(
                 f"{', '.join(map(str, needed))} have no folder in common: pass --volume CLAIM:/path for each volume"
             )
+        if ":" in common:
+            raise UsageError(f"{common}: Kubernetes mounts nothing at a path with a colon: rename it")
         return {common: job.name}
     found: dict[str, str] = {}
     for volume in cluster.volumes:

@@ -93,13 +93,14 @@ def systemd_units(job: ScheduledJob, user: str | None = None) -> dict[str, str]:
 def unit_name(name: str) -> str:
     r"""`name` as a unit's name: what may not stand there becomes `\x..`, as systemd-escape writes it.
 
-    Hyphens stay, for people; a leading one, or a dot, would pass for an option or a hidden file.
+    Hyphens stay, for people; a leading one, or a dot, would pass for an option or a hidden file. A colon would
+    do, but `systemd-analyze verify` takes it for the end of a file's name.
     """
 
     def escape(match: re.Match[str]) -> str:
         return "".join(f"\\x{byte:02x}" for byte in match[0].encode())
 
-    return re.sub(r"^[-.]|[^A-Za-z0-9:_.-]", escape, name)
+    return re.sub(r"^[-.]|[^A-Za-z0-9_.-]", escape, name)
 
 
 def exec_words(words: list[str]) -> list[str]:
@@ -107,6 +108,8 @@ def exec_words(words: list[str]) -> list[str]:
     program, *arguments = words
     if not program.startswith("/"):
         raise UsageError(f"--program {program}: systemd needs its absolute path")
+    if set(program) & set("\"'\\"):
+        raise UsageError(f"--program {program}: systemd takes no quotes and backslashes there: pass another --program")
     # Variables are not looked up in the program's own path.
     return [quoted(program), *(quoted(word).replace("$", "$$") for word in arguments)]
 
@@ -170,9 +173,10 @@ def _service_lines(job: ScheduledJob, user: str | None) -> str:
         lines.append(f"User={user}")
     if job.environment is not None:
         path = job.environment
-        if path != path.strip() or path.endswith("\\") or not path.startswith("/"):
+        # systemd takes this path for a pattern, and without quotes.
+        if path != path.strip() or not path.startswith("/") or set(path) & set("*?[\\"):
             raise UsageError(
-                f"--environment {path!r}: write the file's absolute path, without a blank or backslash at its end"
+                f"--environment {path!r}: write the file's absolute path, without * ? [ \\ and blanks at its end"
             )
         lines.append(f"EnvironmentFile={path.replace('%', '%%')}")
     if job.writable:
