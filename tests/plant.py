@@ -60,6 +60,7 @@ class Plant:
     root: Path
     digests: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    url: str | None = None  # of a database that is no file of its own
 
     @property
     def sound(self) -> Path:
@@ -74,9 +75,13 @@ class Plant:
         return self.root / "plant.db"
 
     @property
+    def database(self) -> str:
+        return self.url or str(self.db)
+
+    @property
     def where(self) -> tuple[str | Path, ...]:
         """The options that every command takes."""
-        return ("--db", self.db, "--models", self.models)
+        return ("--db", self.database, "--models", self.models)
 
     @property
     def score(self) -> tuple[str | Path, ...]:
@@ -97,23 +102,23 @@ class Plant:
 
     def tell(self) -> ScoreReport:
         """What `score` does, inside this process."""
-        return score(ScoreOptions(self.sound, self.models, str(self.db), workers=1))
+        return score(ScoreOptions(self.sound, self.models, self.database, workers=1))
 
     def status(self) -> dict[str, Any]:
         """What `status --json` answers, by machine."""
-        with Store.open(self.db, read_only=True) as store:
+        with Store.open(self.database, read_only=True) as store:
             document = fleet_json(fleet_status(store))
         return {machine["machine"]: machine for machine in document["machines"]}
 
     def status_at(self, time: str, machine: str = "fan") -> dict[str, Any]:
         """What `status --as-of TIME --json` answers of a machine."""
-        with Store.open(self.db, read_only=True) as store:
+        with Store.open(self.database, read_only=True) as store:
             document = fleet_json(fleet_status_at(store, self.models, datetime.fromisoformat(time)))
         return {found["machine"]: found for found in document["machines"]}[machine]
 
     def alarms(self, **options: Any) -> list[dict[str, Any]]:
         """What `alarms list --json` answers."""
-        with Store.open(self.db, read_only=True) as store:
+        with Store.open(self.database, read_only=True) as store:
             return alarm_list_json(alarm_list(store, **options))
 
     def add_machine(self, machine: str, newest: datetime | None = None, **health: float) -> None:
@@ -149,7 +154,7 @@ class Plant:
         ]
         rows = [rows[number] for number in order or range(len(rows))]
         self.counts[machine] = first + len(zs)
-        with Store.open(self.db) as store:
+        with Store.open(self.database) as store:
             run = store.begin_run(self.sound)
             facts = [FileFact.of(r.clip_id, machine, (self.sound / r.clip_id).stat(), r.sha256) for r in rows]
             store.commit(run, self.sound, rows, facts)

@@ -15,6 +15,7 @@ from acoustic_ad.cli_db import refuse_passwords
 from acoustic_ad.jobs import store_export
 from acoustic_ad.jobs.migration import SCHEMA_VERSION
 from acoustic_ad.jobs.store import Store
+from acoustic_ad.jobs.store_lock import hold_store
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,35 @@ def test_a_folder_that_cannot_be_is_one_line(worn: Plant, tmp_path: Path) -> Non
     said = acoustic_ad("db", "export", "--db", worn.db, "--out", tmp_path / "out", code=1).complaint
     assert "cannot be written" in said
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["clip_scores.parquet"]
+
+
+# --- prune -----------------------------------------------------------------------------------------------------------
+
+
+def test_old_clips_are_pruned_and_status_stays(tmp_path: Path) -> None:
+    plant = Plant(tmp_path)
+    plant.add_clips("fan", normal(300), ended=True)
+    plant.tell()
+    before, size = plant.status(), plant.db.stat().st_size
+    arguments = ("db", "prune", "--older-than", "2d", "--json", *plant.where)
+    would = acoustic_ad(*arguments, "--dry-run").json
+    assert plant.db.stat().st_size == size and (would["clips"], would["dry_run"]) == (300, True)
+    assert acoustic_ad(*arguments).json == would | {"dry_run": False}
+    assert plant.db.stat().st_size < size / 2
+    assert plant.status() == before
+    assert acoustic_ad("score", plant.sound, *plant.where, "--json").json["clips"]["already_scored"] == 300
+    assert acoustic_ad("db", "check", "--db", plant.db, "--json").json["rows"]["machine_days"] == 3
+    assert "0 clips recorded before" in acoustic_ad("db", "prune", "--older-than", "2d", *plant.where).out
+
+
+def test_pruning_waits_for_no_job_and_wants_an_age(worn: Plant) -> None:
+    with hold_store(worn.db):
+        said = acoustic_ad("db", "prune", "--older-than", "400d", *worn.where, code=5).complaint
+        assert "is held by" in said
+        acoustic_ad("db", "prune", "--older-than", "400d", "--dry-run", *worn.where)
+    assert "--older-than" in acoustic_ad("db", "prune", "--older-than", "long", *worn.where, code=2).complaint
+    assert "there is no database" in acoustic_ad("db", "prune", "--older-than", "1d", "--db", "no.db", code=1).complaint
+    assert acoustic_ad("db", "prune", *worn.where, code=2).out == ""
 
 
 # --- passwords -------------------------------------------------------------------------------------------------------

@@ -164,6 +164,7 @@ def _remember(batch: _Batch, fact: FileFact, outcome: str, reason: str | None) -
             "outcome": outcome,
             "reason": reason,
             "recorded_at": None if fact.recorded_at is None else utc_text(fact.recorded_at),
+            "pruned_at": None,
         }
     )
 
@@ -236,12 +237,25 @@ def contradictions(connection: sa.Connection) -> list[str]:
     # Three plain queries, because an index is of no use inside OR or CASE.
     rowless = [
         no_row.where(file.outcome == "failed", ~sa.exists().where(IS_FAILED & same_file).correlate(files)),
-        no_row.where(file.outcome != "failed", ~sa.exists().where(same_clip).correlate(files)),
+        no_row.where(
+            file.outcome != "failed", file.pruned_at.is_(None), ~sa.exists().where(same_clip).correlate(files)
+        ),
     ]
     fileless = [no_file.where(IS_FAILED, ~sa.exists().where(same_file).correlate(clip_scores))]
     found = [(row, "in the ledger, but without a row") for query in rowless for row in connection.execute(query)]
     found += [(row, "failed, but not in the ledger") for query in fileless for row in connection.execute(query)]
     return [f"{row.clip_id} of {row.machine}: {problem}" for row, problem in found]
+
+
+def narrowed(
+    query: sa.Select[Any], column: sa.ColumnElement[str], values: Iterable[str] | None
+) -> Iterator[sa.Select[Any]]:
+    """Queries that together are `query` where `column` is one of `values`; None is all of it."""
+    if values is None:
+        yield query
+    else:
+        for some in _chunks(values):
+            yield query.where(column.in_(some))
 
 
 def _chunks(values: Iterable[str]) -> Iterator[list[str]]:

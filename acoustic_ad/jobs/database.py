@@ -217,6 +217,17 @@ def _use_wal(engine: sa.Engine) -> None:
                 time.sleep(_MODE_RETRY_S)
 
 
+def compact(engine: sa.Engine) -> None:
+    """See `Store.compact`."""
+    if engine.dialect.name == "sqlite":
+        with engine.execution_options(**{_NO_BEGIN: True}).connect() as connection:
+            for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                connection.exec_driver_sql(statement)
+    else:
+        with postgres.plain_engine(engine.url).connect() as connection:
+            connection.exec_driver_sql("VACUUM (ANALYZE) clip_scores, files, runs")
+
+
 def _remove_empty(path: Path) -> None:
     with suppress(OSError):
         if path.stat().st_size == 0:

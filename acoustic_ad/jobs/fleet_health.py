@@ -28,6 +28,7 @@ from acoustic_ad.jobs.history import History, history_of, mark_of, rows_of_conte
 from acoustic_ad.jobs.machine_facts import machine_row
 from acoustic_ad.jobs.schema import IS_FAILED, MachineRow, clip_scores, utc_time
 from acoustic_ad.jobs.store import Store, newest_of, root_text, write_machines
+from acoustic_ad.jobs.upkeep_schema import machine_days
 
 MACHINES_AT_ONCE: Final = 50  # in one transaction
 NOTING_S: Final = 1.0  # that an interrupted job may still take
@@ -92,9 +93,11 @@ def note_clips(store: Store, machines: Iterable[str]) -> None:
                 break
             found = query.where(clips.machine == machine, ~IS_FAILED, clips.id == newest_of(clip_scores))
             count, last = connection.execute(found).one()
+            days = sa.select(sa.func.sum(machine_days.c.scored)).where(machine_days.c.machine == machine)
+            count = (count or 0) + (connection.scalar(days) or 0)
             row = known.get(machine) or MachineRow(machine, "learning" if count else "no_data", None, None, 0, None)
             facts = {**(row.facts or {}), "format": 0}  # stale
-            rows.append(replace(row, clips=count or 0, last_clip_at=utc_time(last), facts=facts))
+            rows.append(replace(row, clips=count, last_clip_at=utc_time(last), facts=facts))
         write_machines(connection, rows)
 
 

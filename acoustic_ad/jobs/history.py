@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from acoustic_ad.jobs.alarm_book import events_of
 from acoustic_ad.jobs.alarm_schema import EventRow, events
 from acoustic_ad.jobs.coverage import Heard
+from acoustic_ad.jobs.day_traces import Judged, traces_of
 from acoustic_ad.jobs.schema import IS_BROKEN, IS_FAILED, ClipRow, clip_row, clip_scores, files
 from acoustic_ad.jobs.store import Store, newest_of
+from acoustic_ad.jobs.upkeep_schema import machine_days
+
+__all__ = ["History", "Judged", "history_of", "mark_of", "rows_of_contents", "stored_clips"]
 
 _AT_ONCE: Final = 500
-
-
-class Judged(NamedTuple):
-    """A clip that is not failed, by its current row."""
-
-    recorded_at: datetime
-    status: str
-    score: float | None
-    p_value: float | None
-    sha256: str
-    model: str
-    level_db: float | None
-    reason: str | None
-    scored_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +38,38 @@ class History:
 
 
 def history_of(store: Store, machine: str) -> History:
-    """What is known of a machine now."""
+    """What is known of a machine now, clips without rows included: those that were pruned."""
     columns = clip_scores.c
-    chosen = [columns[name] for name in Judged._fields]
-    judged = (
-        sa.select(*chosen)
-        .where(columns.machine == machine, ~IS_FAILED, columns.id == newest_of(clip_scores))
-        .order_by(columns.recorded_at, columns.sha256)
-    )
     names = (columns.recorded_at, columns.reason, columns.recorded_at_source)
     failed = sa.select(*names).where(columns.machine == machine, IS_FAILED)
     with store.reading() as connection:
-        clips = [Judged(datetime.fromisoformat(at), *rest) for at, *rest in connection.execute(judged)]
-        clips = _with_twins(connection, machine, clips)
+        clips = stored_clips(connection, machine)
         lost = [
             Heard(datetime.fromisoformat(at), "failed", reason, source != "mtime")
             for at, reason, source in connection.execute(failed)
         ]
-        return History(machine, clips, lost, events_of(connection, machine), mark_of(connection, machine))
+        traces = traces_of(connection, machine)
+        if traces.clips:  # what was scored again after it had been pruned counts by its row
+            stored = {clip.sha256 for clip in clips}
+            clips = _in_order([*(clip for clip in traces.clips if clip.sha256 not in stored), *clips])
+        known = events_of(connection, machine)
+        return History(machine, clips, traces.failed + lost, known, mark_of(connection, machine))
+
+
+def stored_clips(connection: sa.Connection, machine: str) -> list[Judged]:
+    """The machine's clips that have a row, oldest recording first; of a broken sensor's at each of its times."""
+    columns = clip_scores.c
+    judged = (
+        sa.select(*(columns[name] for name in Judged._fields))
+        .where(columns.machine == machine, ~IS_FAILED, columns.id == newest_of(clip_scores))
+        .order_by(columns.recorded_at, columns.sha256)
+    )
+    clips = [Judged(datetime.fromisoformat(at), *rest) for at, *rest in connection.execute(judged)]
+    return _with_twins(connection, machine, clips)
+
+
+def _in_order(clips: Iterable[Judged]) -> list[Judged]:
+    return sorted(clips, key=lambda clip: (clip.recorded_at, clip.sha256))
 
 
 def _with_twins(connection: sa.Connection, machine: str, clips: list[Judged]) -> list[Judged]:
@@ -79,7 +83,7 @@ def _with_twins(connection: sa.Connection, machine: str, clips: list[Judged]) ->
     twins = {
         clip._replace(recorded_at=datetime.fromisoformat(at)) for content, at in found if (clip := first.get(content))
     }
-    return sorted(twins.union(clips), key=lambda clip: (clip.recorded_at, clip.sha256)) if twins else clips
+    return _in_order(twins.union(clips)) if twins else clips
 
 
 def mark_of(connection: sa.Connection, machine: str) -> tuple[Any, ...]:
@@ -87,7 +91,8 @@ def mark_of(connection: sa.Connection, machine: str) -> tuple[Any, ...]:
     clips = sa.select(sa.func.max(clip_scores.c.id), sa.func.count()).where(clip_scores.c.machine == machine)
     known = sa.select(sa.func.max(events.c.id), sa.func.count()).where(events.c.machine == machine)
     seen = sa.select(sa.func.count()).where(files.c.machine == machine, IS_BROKEN)
-    return tuple(value for query in (clips, known, seen) for value in connection.execute(query).one())
+    pruned = sa.select(sa.func.max(machine_days.c.pruned_at), sa.func.count()).where(machine_days.c.machine == machine)
+    return tuple(value for query in (clips, known, seen, pruned) for value in connection.execute(query).one())
 
 
 def rows_of_contents(store: Store, machine: str, contents: Collection[str]) -> dict[str, ClipRow]:

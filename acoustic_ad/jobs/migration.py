@@ -15,6 +15,7 @@ from sqlalchemy.schema import CreateColumn
 from acoustic_ad.jobs.alarm_schema import NEW_ALARM_COLUMNS, NEW_TABLES
 from acoustic_ad.jobs.outbox_schema import outbox
 from acoustic_ad.jobs.schema import files, metadata, schema_version
+from acoustic_ad.jobs.upkeep_schema import machine_days
 
 
 def _to_schema_2(connection: sa.Connection) -> None:
@@ -30,8 +31,14 @@ def _add_outbox(connection: sa.Connection) -> None:
     add_tables(connection, outbox)
 
 
+def _add_machine_days(connection: sa.Connection) -> None:
+    """What remains of clips that are pruned, and which files in the ledger are theirs."""
+    add_tables(connection, machine_days)
+    add_columns(connection, files.c.pruned_at)
+
+
 # Step n (from 0) makes schema n + 2 of schema n + 1. The schema that was out before a new step goes to the tests, too.
-STEPS: Final[tuple[Callable[[sa.Connection], None], ...]] = (_to_schema_2, _add_outbox)
+STEPS: Final[tuple[Callable[[sa.Connection], None], ...]] = (_to_schema_2, _add_outbox, _add_machine_days)
 SCHEMA_VERSION: Final = 1 + len(STEPS)
 
 

@@ -60,10 +60,11 @@ class Planner:
     ) -> None:
         self._store, self._models = store, models
         self._rescore, self._retry_failed = rescore, retry_failed
-        self._ledger = store.files(root)
+        self._root = root
+        self._ledger: dict[tuple[str, str], LedgerEntry] = {}
         self._current: dict[str, Model] = {}
         self._digests: dict[str, dict[str, str]] = {}
-        self._others: dict[str, set[str]] = {}
+        self._by_some_model: dict[str, Counter[str]] = {}  # machine -> contents of its clips that need no work
         self._in_work: set[tuple[str, str]] = set()
         self.known = Known()
         # The same bytes are in work under another name: look again when that is done. None: nobody waits any more.
@@ -71,10 +72,13 @@ class Planner:
 
     def plan(self, clips: list[Clip]) -> Iterator[Planned]:
         """The clips that need work, in their order."""
+        # Not the whole ledger: it also has every file that has left the folder, which in the end are most.
+        self._ledger = self._store.files(self._root, [clip.clip_id for clip in clips])
         for clip in clips:
             planned = self._look(clip)
             if planned is not None:
                 yield planned
+        self._count_other_models()
 
     def take_twins(self) -> list[Clip]:
         """The clips that waited for a twin, when all that was in work is in the store: known now, or to be tried."""
@@ -134,10 +138,16 @@ class Planner:
 
     def _count_scored(self, machine: str, digest: str | None) -> None:
         self.known.already_scored += 1
-        if machine not in self._others:
+        if digest is not None:
+            self._by_some_model.setdefault(machine, Counter())[digest] += 1
+
+    def _count_other_models(self) -> None:
+        for machine, contents in self._by_some_model.items():
             current = self.digest_as_said(machine)
-            self._others[machine] = set() if current is None else self._store.digests_of_others(machine, current)
-        self.known.other_model[machine] += digest in self._others[machine]
+            if current is not None:
+                others = self._store.digests_of_others(machine, current, contents)
+                self.known.other_model[machine] += sum(contents[digest] for digest in others)
+        self._by_some_model.clear()
 
     def digest_as_said(self, machine: str) -> str | None:
         """The digest of the current bundle in its own words: checking them would load torch for a run without work."""

@@ -201,6 +201,8 @@ files = sa.Table(
     sa.Column("reason", Text),
     # Since schema 2. A dead microphone gives the same bytes for days: one clip, but many files, each with its time.
     sa.Column("recorded_at", Text),
+    # Since schema 4. When the row of its clip was pruned: the file is known, and still in its folder.
+    sa.Column("pruned_at", Text),
 )
 IS_BROKEN: Final = files.c.outcome == sa.literal_column("'sensor_fault'")
 sa.Index("files_of_broken_sensors", files.c.machine, sqlite_where=IS_BROKEN, postgresql_where=IS_BROKEN)

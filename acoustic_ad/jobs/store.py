@@ -13,6 +13,7 @@ import heapq
 import json
 import os
 import socket
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -43,6 +44,7 @@ from acoustic_ad.jobs.schema import (
     utc_text,
     utc_time,
 )
+from acoustic_ad.jobs.upkeep_schema import machine_days
 from acoustic_ad.sound.clip import printable
 
 __all__ = ["STATUSES", "ClipRow", "FileFact", "LedgerEntry", "MachineRow", "Status", "Store"]
@@ -117,12 +119,17 @@ class Store:
 
     # --- clips -------------------------------------------------------------------------------------------------------
 
-    def files(self, root: str | Path) -> dict[Key, LedgerEntry]:
-        """(clip_id, machine) -> what the ledger remembers, for every file ever seen in the folder `root`."""
+    def files(self, root: str | Path, names: Collection[str] | None = None) -> dict[Key, LedgerEntry]:
+        """(clip_id, machine) -> what the ledger remembers, for every file ever seen in the folder `root`; with `names`
+        (clip_ids), only of those: then the time does not grow with the ledger."""
         columns = [files.c[name] for name in ("clip_id", "machine", *LedgerEntry.__slots__)]
+        query = sa.select(*columns).where(files.c.root == root_text(root))
+        known: dict[Key, LedgerEntry] = {}
         with self.reading() as connection:
-            found = connection.execute(sa.select(*columns).where(files.c.root == root_text(root)))
-            return {(clip_id, machine): LedgerEntry(*entry) for clip_id, machine, *entry in found}
+            for chosen in batch.narrowed(query, files.c.clip_id, names):
+                found = connection.execute(chosen)
+                known.update({(clip_id, machine): LedgerEntry(*entry) for clip_id, machine, *entry in found})
+        return known
 
     def scored_digests(self, machine: str, model: str | None = None) -> dict[str, str]:
         """sha256 -> first clip_id, of the clips of `machine` that have a row that is not failed; with `model` (a
@@ -134,11 +141,14 @@ class Store:
         with self.reading() as connection:
             return {row.sha256: row.clip_id for row in connection.execute(query)}
 
-    def digests_of_others(self, machine: str, model: str) -> set[str]:
-        """sha256 of the clips of `machine` whose current row is that of another model than `model` (a digest)."""
+    def digests_of_others(self, machine: str, model: str, among: Collection[str] | None = None) -> set[str]:
+        """sha256 of the clips of `machine`, or of those `among` them, whose current row is that of another model than
+        `model` (a digest)."""
         query = sa.select(clip_scores.c.sha256).where(clip_scores.c.machine == machine, clip_scores.c.model != model)
+        query = query.where(clip_scores.c.id == newest_of(clip_scores))
         with self.reading() as connection:
-            return set(connection.scalars(query.where(clip_scores.c.id == newest_of(clip_scores))))
+            queries = batch.narrowed(query, clip_scores.c.sha256, among)
+            return {digest for chosen in queries for digest in connection.scalars(chosen)}
 
     def commit(self, run_id: int, root: str | Path, rows: Sequence[ClipRow], facts: Sequence[FileFact]) -> int:
         """Store one batch: outcomes and ledger in one transaction. Returns how many rows that are not failed are new.
@@ -209,10 +219,13 @@ class Store:
         names = [column.name for column in machines.c if column.name != "updated_at"]
         query = sa.select(*(machines.c[name] for name in names)).order_by(machines.c.machine)
         count = sa.select(clip_scores.c.machine, sa.func.count()).where(IS_FAILED).group_by(clip_scores.c.machine)
+        days = sa.select(machine_days.c.machine, sa.func.sum(machine_days.c.failed)).group_by(machine_days.c.machine)
         with self.reading() as connection:
-            failed: dict[str, int] = {row[0]: row[1] for row in connection.execute(count)}
+            failed: Counter[str] = Counter()
+            for query_of in (count, days):
+                failed.update({machine: int(clips) for machine, clips in connection.execute(query_of)})
             rows = connection.execute(query).mappings()
-            found = [MachineRow(**row, failed=failed.get(row["machine"], 0)) for row in rows]
+            found = [MachineRow(**row, failed=failed[row["machine"]]) for row in rows]
         return [
             replace(
                 row,
@@ -236,6 +249,11 @@ class Store:
                     for table, row, other, _ in connection.exec_driver_sql("PRAGMA foreign_key_check")
                 ]
             return found + batch.contradictions(connection)
+
+    def compact(self) -> None:
+        """Give the room of deleted rows back to the disk (on a server, to rows to come). Needs a copy's room for it."""
+        with database.translated(self.name):
+            database.compact(self._engine)
 
     def cut_short(self) -> list[str]:
         """Folders whose last run has no end: it was killed or interrupted, or is still at work."""

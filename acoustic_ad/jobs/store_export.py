@@ -16,13 +16,14 @@ from acoustic_ad.errors import StoreError
 from acoustic_ad.jobs.alarm_schema import alarm_actions, alarms, events
 from acoustic_ad.jobs.schema import clip_scores, files, machines, runs
 from acoustic_ad.jobs.store import Store
+from acoustic_ad.jobs.upkeep_schema import machine_days
 from acoustic_ad.sound.clip import one_line
 
 if TYPE_CHECKING:
     import pyarrow
 
 # By name and not all that there are: a table of messages to be sent may hold what is nobody's business.
-EXPORTED: Final = (clip_scores, files, machines, runs, alarms, alarm_actions, events)
+EXPORTED: Final = (clip_scores, files, machines, runs, alarms, alarm_actions, events, machine_days)
 ROWS_AT_ONCE: Final = 20_000  # in one row group
 _TIMES: Final = frozenset({"at", "since", "until", "shelved_until"})
 

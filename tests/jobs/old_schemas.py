@@ -229,4 +229,29 @@ INSERT INTO alarms VALUES (7, 'fan', 'alarm', '2026-01-05T12:00:00.000000Z', NUL
     'key', 'unacknowledged', 90.0, '{}');
 """
 
-OLD = {1: SCHEMA_1 + ROWS_1, 2: SCHEMA_2 + ROWS_2}
+# Schema 3 only had one table more.
+OUTBOX_OF_3 = """
+CREATE TABLE outbox (
+    id INTEGER NOT NULL,
+    message_id TEXT NOT NULL,
+    target TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    machine TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    last_error TEXT,
+    claimed_until TEXT,
+    sent_at TEXT,
+    given_up_at TEXT,
+    PRIMARY KEY (id),
+    CONSTRAINT one_message_a_change UNIQUE (target, subject, number),
+    UNIQUE (message_id)
+);
+CREATE INDEX outbox_by_machine ON outbox (machine, target);
+UPDATE schema_version SET version = 3;
+"""
+
+OLD = {1: SCHEMA_1 + ROWS_1, 2: SCHEMA_2 + ROWS_2, 3: SCHEMA_2 + ROWS_2 + OUTBOX_OF_3}

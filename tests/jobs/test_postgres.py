@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import sqlalchemy as sa
 from postgres_server import GUARDED, PASSWORD, PostgresServer
 
 from acoustic_ad.errors import StoreError
@@ -167,6 +168,30 @@ def test_a_newer_schema_is_refused(postgres: PostgresServer) -> None:
         connection.exec_driver_sql(f"UPDATE schema_version SET version = {SCHEMA_VERSION + 1}")
     with pytest.raises(StoreError, match=rf"newer acoustic-ad.*schema {SCHEMA_VERSION + 1}"):
         Store.open(url)
+
+
+def test_the_schema_of_before_is_brought_up_to_date(postgres: PostgresServer) -> None:
+    old, new = postgres.new_database(), postgres.new_database()
+    with Store.open(old) as store:
+        commit(store, "/plant", "a.wav", "a")
+        with store.writing() as connection:
+            connection.exec_driver_sql("DROP TABLE machine_days")
+            connection.exec_driver_sql("ALTER TABLE files DROP COLUMN pruned_at")
+            connection.exec_driver_sql("UPDATE schema_version SET version = 3")
+    with pytest.raises(StoreError, match="schema 3, this one reads"):
+        Store.open(old, read_only=True)
+
+    def columns_of(url: str) -> dict[str, list[tuple[object, ...]]]:
+        with Store.open(url) as store, store.reading() as connection:
+            look = sa.inspect(connection)
+            return {
+                table: [(one["name"], str(one["type"]), one["nullable"]) for one in look.get_columns(table)]
+                for table in sorted(look.get_table_names())
+            }
+
+    assert columns_of(old) == columns_of(new)
+    with Store.open(old, read_only=True) as store:
+        assert len(list(store.rows_of("/plant"))) == 1
 
 
 def test_a_server_that_ends_in_the_middle_is_one_line_and_undoes_the_transaction(postgres: PostgresServer) -> None:
