@@ -14,6 +14,7 @@ from acoustic_ad.cli_export import export
 from acoustic_ad.cli_health import events_app, health_app, status
 from acoustic_ad.cli_manifest import manifest_app
 from acoustic_ad.cli_models import models_app
+from acoustic_ad.cli_report import explain
 from acoustic_ad.cli_report import report as write_report
 from acoustic_ad.console import answer, answer_json, command, complain, progress_bar, run_program, say
 
@@ -35,6 +36,7 @@ app.add_typer(health_app, name="health")
 app.command("status")(status)
 app.command("export")(export)
 app.command("report")(write_report)
+app.command("explain")(explain)
 
 Models = Annotated[Path, typer.Option("--models", envvar="ACOUSTIC_AD_MODELS", help="Folder of the model bundles.")]
 Db = Annotated[str, typer.Option("--db", envvar="ACOUSTIC_AD_DB", help="Score store: a path, or a database URL.")]
