@@ -14,6 +14,7 @@ from acoustic_ad.cli_export import export
 from acoustic_ad.cli_health import events_app, health_app, status
 from acoustic_ad.cli_manifest import manifest_app
 from acoustic_ad.cli_models import models_app
+from acoustic_ad.cli_report import report as write_report
 from acoustic_ad.cli_schedule import schedule_app
 from acoustic_ad.console import answer, answer_json, command, complain, progress_bar, run_program, say
 from acoustic_ad.console_log import LogFormat, LogLevel, log_is_open, open_log
@@ -36,6 +37,7 @@ app.add_typer(health_app, name="health")
 app.add_typer(schedule_app, name="schedule")
 app.command("status")(status)
 app.command("export")(export)
+app.command("report")(write_report)
 
 Models = Annotated[Path, typer.Option("--models", envvar="ACOUSTIC_AD_MODELS", help="Folder of the model bundles.")]
 Db = Annotated[str, typer.Option("--db", envvar="ACOUSTIC_AD_DB", help="Score store: a path, or a database URL.")]
@@ -44,6 +46,10 @@ WorkerCount = Annotated[int, typer.Option("--workers", min=1, help="Worker proce
 Timeout = Annotated[
     float | None,
     typer.Option("--clip-timeout", min=0.1, help="Seconds a clip may take (default: 30 + a tenth of its length)."),
+]
+WorkerMemory = Annotated[
+    float | None,
+    typer.Option("--worker-memory", min=0.25, help="GiB a worker may take for clips (default: 2, less where RAM is)."),
 ]
 MachineName = Annotated[str | None, typer.Option("--machine", help="Name of the machine, for a flat folder of clips.")]
 CORES = os.cpu_count() or 1
@@ -132,6 +138,7 @@ def score(
     exit_on: Annotated[
         str | None, typer.Option("--exit-on", help="Exit 4 when a machine is in `warning` or `alarm`.")
     ] = None,
+    worker_memory: WorkerMemory = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
     as_json: Json = False,
@@ -147,7 +154,19 @@ def score(
     open_log(log_format, log_level)
     splits = tuple(split or ())
     _check_words(exit_on, splits)
-    asked = (out, machine, splits, new_only, rescore, retry_failed, allow_empty, clip_timeout, settle, exit_on)
+    asked = (
+        out,
+        machine,
+        splits,
+        new_only,
+        rescore,
+        retry_failed,
+        allow_empty,
+        clip_timeout,
+        settle,
+        exit_on,
+        worker_memory,
+    )
     options = ScoreOptions(folder, models, db, workers, *asked)
     with progress_bar() as bar:
         report = run_score(options, lambda done, total: bar("scoring", done, total, ""))
