@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.schema import CreateColumn
 
 from acoustic_ad.jobs.alarm_schema import NEW_ALARM_COLUMNS, NEW_TABLES
+from acoustic_ad.jobs.outbox_schema import outbox
 from acoustic_ad.jobs.schema import files, metadata, schema_version
 
 
@@ -24,8 +25,13 @@ def _to_schema_2(connection: sa.Connection) -> None:
         index.create(connection, checkfirst=True)
 
 
+def _add_outbox(connection: sa.Connection) -> None:
+    """Messages to people and systems."""
+    add_tables(connection, outbox)
+
+
 # Step n (from 0) makes schema n + 2 of schema n + 1. The schema that was out before a new step goes to the tests, too.
-STEPS: Final[tuple[Callable[[sa.Connection], None], ...]] = (_to_schema_2,)
+STEPS: Final[tuple[Callable[[sa.Connection], None], ...]] = (_to_schema_2, _add_outbox)
 SCHEMA_VERSION: Final = 1 + len(STEPS)
 
 

@@ -18,6 +18,8 @@ from acoustic_ad.jobs.fleet_health import note_clips, refresh, was_cut_short
 from acoustic_ad.jobs.fleet_report import fleet_status
 from acoustic_ad.jobs.lock import hold_lock
 from acoustic_ad.jobs.machine_facts import FACTS_FORMAT
+from acoustic_ad.jobs.notify import notify
+from acoustic_ad.jobs.notify_targets import Target
 from acoustic_ad.jobs.plan import Planned, Planner
 from acoustic_ad.jobs.schema import ClipRow, FileFact
 from acoustic_ad.jobs.score_report import MODEL_CODES, Failure, ScoreReport, as_json
@@ -59,6 +61,7 @@ class ScoreOptions:
     settle_s: float = 60.0
     exit_on: str | None = None  # a key of EXIT_ON
     worker_memory_gib: float | None = None  # beyond its libraries; None: see `memory_share`
+    targets: tuple[Target, ...] = ()  # who is told of changes
 
 
 def score(options: ScoreOptions, on_progress: Callable[[int, int], None] = lambda done, total: None) -> ScoreReport:
@@ -264,6 +267,7 @@ class _Job:
             self.ignored,
             self.options.exit_on,
             +self.planner.known.other_model,
+            notify(self.store, self.options.targets),
         )
         self.store.end_run(self.run_id, report.counts, report.exit_code)
         return report
