@@ -140,6 +140,9 @@ def score(
     ] = None,
     notify: NotifyTargets = None,
     worker_memory: WorkerMemory = None,
+    metrics: Annotated[
+        Path | None, typer.Option("--metrics", help="Also write metrics for Prometheus into this .prom file.")
+    ] = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
     as_json: Json = False,
@@ -172,7 +175,7 @@ def score(
     )
     options = ScoreOptions(folder, models, db, workers, *asked)
     with progress_bar() as bar:
-        report = run_score(options, lambda done, total: bar("scoring", done, total, ""))
+        report = run_score(options, metrics, lambda done, total: bar("scoring", done, total, ""))
     tell_score(report, as_json)
     raise typer.Exit(report.exit_code)
 
