@@ -159,21 +159,9 @@ def score(
     open_log(log_format, log_level)
     splits = tuple(split or ())
     check_words(exit_on, splits)
-    asked = (
-        out,
-        machine,
-        splits,
-        new_only,
-        rescore,
-        retry_failed,
-        allow_empty,
-        clip_timeout,
-        settle,
-        exit_on,
-        worker_memory,
-        tuple(read_targets(notify or ())),
-    )
-    options = ScoreOptions(folder, models, db, workers, *asked)
+    asked = (out, machine, splits, new_only, rescore, retry_failed, allow_empty, clip_timeout, settle, exit_on)
+    told = tuple(read_targets(notify or ()))
+    options = ScoreOptions(folder, models, db, workers, *asked, worker_memory_gib=worker_memory, targets=told)
     with progress_bar() as bar:
         report = run_score(options, metrics, lambda done, total: bar("scoring", done, total, ""))
     tell_score(report, as_json)
