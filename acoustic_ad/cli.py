@@ -225,7 +225,7 @@ def evaluate(
 @command
 def recipes(as_json: Json = False) -> None:
     """List the installed recipes and what each assumes."""
-    from acoustic_ad.recipe import assumption, recipe_files
+    from acoustic_ad.recipe_files import assumption, recipe_files
     from acoustic_ad.report.tables import text_table
 
     found = {name: assumption(file) for name, file in recipe_files().items()}

@@ -31,7 +31,8 @@ from acoustic_ad.jobs.clip_work import feature_spec
 from acoustic_ad.models.bundle import TrainingDetails
 from acoustic_ad.models.machine_model import MachineModel
 from acoustic_ad.models.registry import Registry
-from acoustic_ad.recipe import DetectorTable, Recipe, TrainingTable, load_recipe, recipe_files
+from acoustic_ad.recipe import DetectorTable, Recipe, TrainingTable, load_recipe
+from acoustic_ad.recipe_files import recipe_files
 from acoustic_ad.scores.metrics import Labels, Scores, auc, pauc
 
 SNRS_DB: Final = (-6.0, 0.0, 6.0)
