@@ -120,7 +120,7 @@ def test_old_clips_are_pruned_and_status_stays(tmp_path: Path) -> None:
     would = acoustic_ad(*arguments, "--dry-run").json
     assert plant.db.stat().st_size == size and (would["clips"], would["dry_run"]) == (300, True)
     assert acoustic_ad(*arguments).json == would | {"dry_run": False}
-    assert plant.db.stat().st_size < size / 2
+    assert plant.db.stat().st_size < 0.7 * size  # all files are still there: the ledger stays
     assert plant.status() == before
     assert acoustic_ad("score", plant.sound, *plant.where, "--json").json["clips"]["already_scored"] == 300
     assert acoustic_ad("db", "check", "--db", plant.db, "--json").json["rows"]["machine_days"] == 3

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sa
+from plant import EVERY, Plant, faulty, normal
 from postgres_server import GUARDED, PASSWORD, PostgresServer
+from receivers import receiving
 
 from acoustic_ad.errors import StoreError
+from acoustic_ad.jobs import notify, outbox
 from acoustic_ad.jobs.alarm_book import add_event, events_of
 from acoustic_ad.jobs.alarm_schema import EventRow
 from acoustic_ad.jobs.migration import SCHEMA_VERSION
+from acoustic_ad.jobs.notify_targets import read_targets
 from acoustic_ad.jobs.postgres import server_url, shown
+from acoustic_ad.jobs.retention import prune
 from acoustic_ad.jobs.store import ClipRow, FileFact, MachineRow, Store
+from acoustic_ad.jobs.store_check import check_store
+from acoustic_ad.jobs.store_export import export_tables
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
@@ -207,3 +214,30 @@ def test_a_server_that_ends_in_the_middle_is_one_line_and_undoes_the_transaction
         add_event(store, EventRow("fan", NOON, "maintenance"))  # another connection is made
         with store.reading() as connection:
             assert [event.machine for event in events_of(connection)] == ["fan"]
+
+
+def test_messages_are_kept_and_sent_once(
+    postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The outbox and the book of alarms, whose statements are their own, speak to a server as well."""
+    monkeypatch.setattr(notify, "PAUSES_S", (0.01, 0.02))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    plant = Plant(tmp_path / "plant", url=postgres.new_database())
+    plant.add_clips("fan", [*normal(60), *faulty(20)], begin=datetime.now(UTC) - 90 * EVERY)
+    plant.tell()
+
+    def tell(target: str) -> notify.Notifications:
+        with Store.open(plant.database) as store:
+            return notify.notify(store, read_targets([target], {}))
+
+    with receiving() as receiver:
+        assert tell(receiver.target).sent == len(receiver.posts) > 0
+        assert tell(receiver.target) == notify.Notifications()
+    with Store.open(plant.database) as store:
+        assert outbox.waiting(store) == [] and outbox.given_up(store) == []
+        assert check_store(store).problems == []
+        done = prune(store, plant.models, datetime.now(UTC) + timedelta(days=3), datetime.now(UTC))
+        assert done.clips > 30 and check_store(store).problems == []
+        tables = {file.table: file.rows for file in export_tables(store, tmp_path / "out")}
+        store.compact()
+    assert tables["clip_scores"] == 80 - done.clips and tables["machine_days"] == done.days
