@@ -6,8 +6,7 @@ Machines are simulated as scores: Gaussian, 144 clips a day, independent or AR(1
 neighbouring clips. Each gets calibration clips of its own, in recordings of 50, and is then judged by
 `acoustic_ad.health`, as it stands, with its default policy. A false alarm is an episode raised on a healthy machine.
 
-Part `sound` is about all that lies before the scores: healthy machines are simulated as sound, each day a recording
-with its own speed, level and hall; a model learns the first days, and every later clip is scored by it.
+Part `sound` is about all that lies before the scores, see healthy_sound.py.
 """
 
 from __future__ import annotations
@@ -20,21 +19,15 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from healthy_sound import excursions, healthy_sound, limits_of, markdown
 from scipy.signal import lfilter
 from scipy.special import ndtr
 from scipy.stats import chi2
 from scipy.stats import t as student
 
 from acoustic_ad.health.baseline import Baseline
-from acoustic_ad.health.limits import Limits
 from acoustic_ad.health.policy import Policy
 from acoustic_ad.health.timeline import ClipPoint, MachineHealth, machine_health
-from acoustic_ad.jobs.baselines import baseline_of
-from acoustic_ad.jobs.clip_work import feature_spec
-from acoustic_ad.models.machine_model import MachineModel
-from acoustic_ad.recipe import load_recipe
-from acoustic_ad.sound.features import LogMel
-from acoustic_ad.sound.simulate import plan_run_to_failure
 
 FloatArray = npt.NDArray[np.float64]
 Chart = Callable[[FloatArray], FloatArray]
@@ -79,12 +72,6 @@ def health_of(baseline: Baseline, following: FloatArray, policy: Policy) -> Mach
     return machine_health(policy, {"model": baseline}, points)
 
 
-def excursions(health: MachineHealth) -> tuple[int, int]:
-    """WARNINGs, those that were ALARMs at once or later included, and ALARMs."""
-    grown = sum(one.cleared_by == "became an alarm" for one in health.episodes)
-    return len(health.episodes) - grown, sum(one.level == "alarm" for one in health.episodes)
-
-
 # --- false alarms ----------------------------------------------------------------------------------------------------
 
 
@@ -113,13 +100,6 @@ def false_alarms(seed: int, machines: int) -> str:
         "scores", "calibration clips", "WARNINGs said", "measured", "ALARMs said", "measured", "out of reach",
     ]  # fmt: skip
     return f"False alarms a machine-year, {machines} machine-months each:\n\n{markdown(header, rows)}"
-
-
-def limits_of(health: MachineHealth) -> Limits:
-    """The limits of a machine that was heard."""
-    if health.limits is None:
-        raise RuntimeError("a machine with scored clips has no limits")
-    return health.limits
 
 
 def other_laws(seed: int, machines: int) -> str:
@@ -225,71 +205,7 @@ def cell(found: Sequence[int | None]) -> str:
     return f"{mean:.{1 if mean < 100 else 0}f} ({median:.0f}{share})"
 
 
-# --- sound -----------------------------------------------------------------------------------------------------------
-
-HEARD: Final = ("fan", "pump", "gearbox", "valve", "motor")
-SOUND_DAYS, LEARNT_DAYS, A_DAY, CLIP_S = 80, 20, 6, 2.0
-
-
-def healthy_sound(seed: int, machines: int, recipes: Sequence[str]) -> str:
-    """False alarms of healthy machines by models of their sound, advertised and measured."""
-    rows = []
-    sounds = [log_mels(f"{HEARD[number % 5]}/id_{number:02d}", seed) for number in range(machines)]
-    for recipe in recipes:
-        found = [heard(recipe, *sound) for sound in sounds]
-        health, z = [one for one, _ in found], np.array([one for _, one in found])
-        years = machines * (SOUND_DAYS - LEARNT_DAYS) / 365.25
-        said = np.mean([(limits_of(one).warnings_per_year, limits_of(one).alarms_per_year) for one in health], axis=0)
-        counts = np.sum([excursions(one) for one in health], axis=0)
-        rows.append([
-            recipe, f"{said[0]:.1f}", _rate(counts[0], years), f"{said[1]:.2f}", _rate(counts[1], years),
-            f"{z.mean():+.2f} ({z.mean(axis=1).min():+.2f} to {z.mean(axis=1).max():+.2f})", f"{(z > NINETY).mean():.1%}",
-        ])  # fmt: skip
-    header = ["recipe", "WARNINGs said", "measured", "ALARMs said", "measured", "mean z", "clips with p < .1"]
-    return (
-        f"False alarms a machine-year of {machines} healthy machines by their sound: {LEARNT_DAYS} days to learn from, "
-        f"{SOUND_DAYS - LEARNT_DAYS} days to judge, {A_DAY} clips of {CLIP_S:g} s a day, 6 dB above the hall:\n\n"
-        + markdown(header, rows)
-    )
-
-
-NINETY: Final = 1.2816  # z with p = .1
-
-
-def _rate(count: int, years: float) -> str:
-    """Episodes a year, and how many were counted."""
-    return f"{count / years:.1f} ({count} in {years:.2g} years)"
-
-
-def log_mels(machine: str, seed: int) -> tuple[list[npt.NDArray[np.float32]], list[str], list[datetime]]:
-    """Clips [frames, mels] of a healthy machine, their days and times."""
-    clips = plan_run_to_failure(machine, days=SOUND_DAYS, clips_per_day=A_DAY, seed=seed, duration_s=CLIP_S)
-    log_mel = LogMel(feature_spec(load_recipe("mahalanobis")))
-    mels = [log_mel(clip.render()) for clip in clips]
-    return mels, [clip.session.name for clip in clips], [clip.recorded_at for clip in clips]
-
-
-def heard(
-    recipe: str, mels: list[npt.NDArray[np.float32]], days: list[str], times: list[datetime]
-) -> tuple[MachineHealth, FloatArray]:
-    """The health after the clips that follow those learnt, and their z's."""
-    learnt = LEARNT_DAYS * A_DAY
-    model = MachineModel(load_recipe(recipe)).fit(mels[:learnt], days[:learnt])
-    if model.calibration is None:
-        raise RuntimeError(f"{recipe}: nothing was learnt")
-    baseline = baseline_of(model.calibration)
-    z = baseline.z_all([model.score(mel).score for mel in mels[learnt:]])
-    points = [ClipPoint(at, "scored", one, "", "model") for at, one in zip(times[learnt:], z.tolist(), strict=True)]
-    return machine_health(Policy(), {"model": baseline}, points), z
-
-
 # --- the command -----------------------------------------------------------------------------------------------------
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 PARTS: Final[dict[str, Callable[[int, int], str]]] = {"alarms": false_alarms, "laws": other_laws, "delays": delays}
@@ -302,14 +218,16 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the machines")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--part", nargs="+", choices=list(MACHINES), default=list(MACHINES))
+    parser.add_argument("--machines", type=int, help="how many, where that is not to be the default")
     parser.add_argument("--recipes", nargs="+", default=["mahalanobis", "dae"], help="of part sound")
     asked = parser.parse_args()
     begun = time.perf_counter()
     for part in asked.part:
-        machines = MACHINES[part] // (10 if asked.quick else 1)
-        table = (
-            PARTS[part](asked.seed, machines) if part in PARTS else healthy_sound(asked.seed, machines, asked.recipes)
-        )
+        machines = asked.machines or MACHINES[part] // (10 if asked.quick else 1)
+        if part == "sound":
+            table = healthy_sound(asked.seed, machines, asked.recipes)
+        else:
+            table = PARTS[part](asked.seed, machines)
         print(table, end="\n\n", flush=True)
     print(f"seed {asked.seed}, {time.perf_counter() - begun:.0f} s")
 
