@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import shutil
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -80,6 +82,18 @@ class Plant:
     def score(self) -> tuple[str | Path, ...]:
         """The arguments of a run that finds nothing new to score, and brings health up to date."""
         return ("score", self.sound, *self.where, "--workers", "1")
+
+    def copy(self, root: Path) -> Plant:
+        """The same plant in another place."""
+        shutil.copytree(self.root, root)
+        # Copied files are new to the ledger; their times make them the old ones.
+        own = Plant(root, dict(self.digests), dict(self.counts))
+        with sqlite3.connect(own.db) as store:
+            store.execute("UPDATE files SET root = ?, ctime_ns = 0", (str(own.sound),))
+            store.execute("UPDATE runs SET root = ?", (str(own.sound),))
+            store.execute("UPDATE clip_scores SET root = ?", (str(own.sound),))
+        store.close()
+        return own
 
     def tell(self) -> ScoreReport:
         """What `score` does, inside this process."""

@@ -14,9 +14,10 @@ from pathlib import Path
 from acoustic_ad.errors import AcousticADError, BundleError, ClipError, ManifestError
 from acoustic_ad.jobs.clip_work import FloatArray, read_log_mel
 from acoustic_ad.jobs.lock import hold_lock
-from acoustic_ad.jobs.tasks import ReadTask, Unscored
+from acoustic_ad.jobs.tasks import ReadTask, Unscored, reading_rehearsal
 from acoustic_ad.jobs.train_work import MachineClips, MachineTask, Trained, train_machines
-from acoustic_ad.jobs.workers import Future, ProgressPipe, Workers, deadline_s, outcome, progress_pipe, worker_pool
+from acoustic_ad.jobs.worker_process import ProgressPipe
+from acoustic_ad.jobs.workers import Pending, Workers, deadline_s, outcome, progress_pipe, worker_pool
 from acoustic_ad.models.fitting import FEWEST_CLIPS
 from acoustic_ad.recipe import Recipe
 from acoustic_ad.sound.clip import printable_text, time_in_name
@@ -172,7 +173,7 @@ def _train_groups(
     listen: Listener,
 ) -> None:
     """Read a group's clips while earlier groups are learnt, so that only a few groups are in memory at a time."""
-    running: list[tuple[MachineTask, Future]] = []
+    running: list[tuple[MachineTask, Pending]] = []
     total = sum(len(clips) for machines in groups.values() for clips in machines.values())
     done = 0
     for name, machines in groups.items():
@@ -191,8 +192,8 @@ def _train_groups(
             running.append((task, workers.submit(train_machines, task)))
         while len(running) > workers.count:
             _collect(*running.pop(0), report)
-    for task, future in running:
-        _collect(task, future, report)
+    for task, pending in running:
+        _collect(task, pending, report)
 
 
 def _read(options: TrainOptions, machine: str, clips: list[Clip], workers: Workers) -> MachineClips:
@@ -205,7 +206,7 @@ def _read(options: TrainOptions, machine: str, clips: list[Clip], workers: Worke
     ]
     learnt: dict[str, FloatArray] = {}
     channels = []
-    for task, result in workers.map(read_log_mel, tasks):
+    for task, result in workers.map(read_log_mel, tasks, reading_rehearsal):
         if isinstance(result, ClipError | Unscored):
             left_out.append(_left_out(task.clip_id, result.code, result.reason))
         else:
@@ -235,10 +236,10 @@ def _condition(clip: Clip, recipe: Recipe) -> str:
     return dict(clip.columns).get(recipe.condition, "")
 
 
-def _collect(task: MachineTask, future: Future, report: TrainReport) -> None:
+def _collect(task: MachineTask, pending: Pending, report: TrainReport) -> None:
     names = [clips.machine for clips in task.machines]
     try:
-        result = outcome(future)
+        result = outcome(pending)
     except AcousticADError as error:
         report.refused += [(machine, str(error), []) for machine in names]
         return

@@ -16,7 +16,7 @@ from acoustic_ad.detectors.base import Progress
 from acoustic_ad.errors import BundleError, ClipError, TrainingError
 from acoustic_ad.jobs.baselines import NEWEST_CLIP_AT
 from acoustic_ad.jobs.clip_work import CHANNELS, feature_spec
-from acoustic_ad.jobs.workers import tell_progress
+from acoustic_ad.jobs.worker_process import tell_progress
 from acoustic_ad.models.bundle import TrainingDetails
 from acoustic_ad.models.fitting import MachineSound, fit_detectors
 from acoustic_ad.models.machine_model import MachineModel
