@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 from cli_process import RECIPE, Finished, acoustic_ad, clip_name, encoded, samples, wav, write_clips, write_manifest
+from hypothesis import settings
 from postgres_server import PostgresServer, running_server
+
+settings.register_profile("any speed", deadline=None)  # no test depends on how busy the computer is
+settings.load_profile("any speed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -20,6 +20,7 @@ from acoustic_ad.jobs.upkeep_schema import machine_days
 __all__ = ["History", "Judged", "history_of", "mark_of", "rows_of_contents", "stored_clips"]
 
 _AT_ONCE: Final = 500
+AHEAD: Final = timedelta(days=1)  # more than time zones that were mixed up explain
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +54,11 @@ def history_of(store: Store, machine: str) -> History:
             stored = {clip.sha256 for clip in clips}
             clips = _in_order([*(clip for clip in traces.clips if clip.sha256 not in stored), *clips])
         known = events_of(connection, machine)
-        return History(machine, clips, traces.failed + lost, known, mark_of(connection, machine))
+        return History(machine, _dated(clips), traces.failed + lost, known, mark_of(connection, machine))
 
 
 def stored_clips(connection: sa.Connection, machine: str) -> list[Judged]:
-    """The machine's clips that have a row, oldest recording first; of a broken sensor's at each of its times."""
+    """The machine's clips that have a row, oldest first by the recorders' clocks; a broken sensor's at all times."""
     columns = clip_scores.c
     judged = (
         sa.select(*(columns[name] for name in Judged._fields))
@@ -84,6 +85,20 @@ def _with_twins(connection: sa.Connection, machine: str, clips: list[Judged]) ->
         clip._replace(recorded_at=datetime.fromisoformat(at)) for content, at in found if (clip := first.get(content))
     }
     return _in_order(twins.union(clips)) if twins else clips
+
+
+def _dated(clips: list[Judged]) -> list[Judged]:
+    """The clips; what was judged before it was recorded counts from when it was judged.
+
+    A recorder's clock that jumps ahead would else be the machine's newest clip for years, and hide that it fell silent.
+    Where most clips are from the future, it is this computer's clock that is behind.
+    """
+    judged = [datetime.fromisoformat(clip.scored_at) for clip in clips]
+    ahead = {number for number, at in enumerate(judged) if clips[number].recorded_at > at + AHEAD}
+    if not 0 < len(ahead) < len(clips) / 2:
+        return clips
+    dated = [clip._replace(recorded_at=judged[n]) if n in ahead else clip for n, clip in enumerate(clips)]
+    return _in_order(dated)
 
 
 def mark_of(connection: sa.Connection, machine: str) -> tuple[Any, ...]:
