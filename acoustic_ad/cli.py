@@ -15,6 +15,7 @@ from acoustic_ad.cli_health import events_app, health_app, status
 from acoustic_ad.cli_manifest import manifest_app
 from acoustic_ad.cli_models import models_app
 from acoustic_ad.cli_notify import NotifyTargets, notify_app
+from acoustic_ad.cli_report import report as write_report
 from acoustic_ad.console import answer, answer_json, command, complain, progress_bar, run_program, say
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ app.add_typer(health_app, name="health")
 app.add_typer(notify_app, name="notify")
 app.command("status")(status)
 app.command("export")(export)
+app.command("report")(write_report)
 
 Models = Annotated[Path, typer.Option("--models", envvar="ACOUSTIC_AD_MODELS", help="Folder of the model bundles.")]
 Db = Annotated[str, typer.Option("--db", envvar="ACOUSTIC_AD_DB", help="Score store: a path, or a database URL.")]
@@ -43,6 +45,10 @@ WorkerCount = Annotated[int, typer.Option("--workers", min=1, help="Worker proce
 Timeout = Annotated[
     float | None,
     typer.Option("--clip-timeout", min=0.1, help="Seconds a clip may take (default: 30 + a tenth of its length)."),
+]
+WorkerMemory = Annotated[
+    float | None,
+    typer.Option("--worker-memory", min=0.25, help="GiB a worker may take for clips (default: 2, less where RAM is)."),
 ]
 MachineName = Annotated[str | None, typer.Option("--machine", help="Name of the machine, for a flat folder of clips.")]
 CORES = os.cpu_count() or 1
@@ -128,6 +134,7 @@ def score(
         str | None, typer.Option("--exit-on", help="Exit 4 when a machine is in `warning` or `alarm`.")
     ] = None,
     notify: NotifyTargets = None,
+    worker_memory: WorkerMemory = None,
     as_json: Json = False,
 ) -> None:
     """Score every new clip in FOLDER, store it, and print a row per machine.
@@ -141,7 +148,19 @@ def score(
 
     splits = tuple(split or ())
     _check_words(exit_on, splits)
-    asked = (out, machine, splits, new_only, rescore, retry_failed, allow_empty, clip_timeout, settle, exit_on)
+    asked = (
+        out,
+        machine,
+        splits,
+        new_only,
+        rescore,
+        retry_failed,
+        allow_empty,
+        clip_timeout,
+        settle,
+        exit_on,
+        worker_memory,
+    )
     options = ScoreOptions(folder, models, db, workers, *asked, targets=tuple(read_targets(notify or ())))
     with progress_bar() as bar:
         report = score_all(options, lambda done, total: bar("scoring", done, total, ""))

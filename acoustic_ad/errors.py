@@ -74,6 +74,10 @@ class LockedError(AcousticADError):
     exit_code = 5
 
 
+class WorkersError(AcousticADError):
+    """The worker processes die whatever they are given; what was finished before is kept."""
+
+
 class TrainingError(AcousticADError):
     """A machine could not be trained (too few clips, features that do not fit)."""
 

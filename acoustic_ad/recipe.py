@@ -71,6 +71,7 @@ class ScorerTable(_Table):
 
     kind: ScorerKind = "mahalanobis"
     statistics: tuple[Statistic, ...] = Field(("residual",), min_length=1)  # of all kinds but paper and auto
+    clouds: tuple[Statistic, ...] = ()  # statistics beside these, each judged by one cloud (mahalanobis)
     gwrp_r: float = Field(1.0, gt=0, le=1)  # paper: 1 is the mean over patches, towards 0 the largest
 
 
@@ -142,8 +143,9 @@ class Recipe(_Table):
 
     @property
     def chooses(self) -> bool:
-        """Whether something is chosen by planted faults."""
-        return len(self.judges) > 1 or any(judge.scorer.kind == "auto" for judge in self.judges)
+        """Whether planted faults decide something: members, statistics or their weights."""
+        tables = [judge.scorer for judge in self.judges if judge.scorer.kind != "paper"]
+        return len(self.judges) > 1 or any(t.kind == "auto" or len(t.statistics + t.clouds) > 1 for t in tables)
 
     @property
     def hop_samples(self) -> int:

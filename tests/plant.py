@@ -19,7 +19,7 @@ import numpy as np
 
 from acoustic_ad.health.baseline import Baseline
 from acoustic_ad.jobs.alarm_list import alarm_list, alarm_list_json
-from acoustic_ad.jobs.baselines import baseline_of
+from acoustic_ad.jobs.baselines import NEWEST_CLIP_AT, baseline_of
 from acoustic_ad.jobs.fleet_report import fleet_json, fleet_status, fleet_status_at
 from acoustic_ad.jobs.score import ScoreOptions, ScoreReport, score
 from acoustic_ad.jobs.store import ClipRow, FileFact, Store
@@ -116,10 +116,11 @@ class Plant:
         with Store.open(self.db, read_only=True) as store:
             return alarm_list_json(alarm_list(store, **options))
 
-    def add_machine(self, machine: str, **health: float) -> None:
-        """Train a machine."""
+    def add_machine(self, machine: str, newest: datetime | None = None, **health: float) -> None:
+        """Train a machine, on clips of which the latest was recorded at `newest`."""
         trained = model(tuple(sorted(health.items())))
-        info = Registry(self.models).save(machine, trained, TrainingDetails(n_clips=300))
+        extra = {} if newest is None else {NEWEST_CLIP_AT: newest.isoformat()}
+        info = Registry(self.models).save(machine, trained, TrainingDetails(n_clips=300, extra=extra))
         self.digests[machine] = info.digest
 
     def add_clips(

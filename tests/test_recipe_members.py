@@ -103,6 +103,9 @@ def test_it_chooses_where_there_is_a_choice() -> None:
     assert chooses(together()) and chooses({**DAE, "scorer": {"kind": "auto"}})
     assert chooses(together({**DAE, "scorer": {"kind": "auto"}}))
     assert not chooses(DAE) and not chooses(together(DAE))
+    assert chooses(changed(DAE, scorer={"statistics": ["residual", "power"]}))
+    assert chooses(changed(DAE, scorer={"clouds": ["power"]}))
+    assert not chooses(changed(DAE, scorer={"kind": "paper", "clouds": ["power"]}))
 
 
 def test_members_may_differ_in_their_patches_and_in_nothing_else_of_the_front_end() -> None:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from acoustic_ad.errors import BundleError, ClipError
 from acoustic_ad.health.policy import clip_index
+from acoustic_ad.jobs.limits import deadline_paused
 from acoustic_ad.jobs.tasks import FileStamp, Off, ReadTask, Scored, ScoreTask, Unscored
 from acoustic_ad.models.bundle import read_bundle
 from acoustic_ad.models.machine_model import MachineModel
@@ -48,7 +49,8 @@ class HeardClip:
 def score_clip(task: ScoreTask) -> Scored | Off | Unscored:
     """Score a clip; every clip error becomes an Unscored, so that only bugs are exceptions."""
     try:
-        model, front_end, channels = _loaded(task.bundle)
+        with deadline_paused():
+            model, front_end, channels = _loaded(task.bundle)
     except BundleError as error:
         return Unscored("bad_model", str(error))
     try:

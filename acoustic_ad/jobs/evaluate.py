@@ -16,7 +16,7 @@ from acoustic_ad.jobs.clip_work import score_clip
 from acoustic_ad.jobs.feedback import labels_from_events
 from acoustic_ad.jobs.score_report import Failure
 from acoustic_ad.jobs.store import Store
-from acoustic_ad.jobs.tasks import FileStamp, Off, Scored, ScoreTask
+from acoustic_ad.jobs.tasks import FileStamp, Off, Scored, ScoreTask, rehearsal
 from acoustic_ad.jobs.train import clip_deadline
 from acoustic_ad.jobs.workers import worker_pool
 from acoustic_ad.models.registry import Registry
@@ -134,7 +134,7 @@ def _judge(
         except ClipError as error:
             failures.append(Failure(clip.clip_id, clip.machine, error.code, error.reason))
     with worker_pool(workers) as pool:
-        for done, (task, result) in enumerate(pool.map(score_clip, tasks), start=1):
+        for done, (task, result) in enumerate(pool.map(score_clip, tasks, rehearsal), start=1):
             clip = clip_of[task]
             if isinstance(result, Scored):
                 judged[clip.machine].append(Judged(clip, result))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from acoustic_ad.errors import AcousticADError, BundleError, ClipError, ManifestError
+from acoustic_ad.errors import AcousticADError, BundleError, ClipError, ManifestError, WorkersError
 from acoustic_ad.jobs.clip_rows import clip_row_of
 from acoustic_ad.jobs.fleet_health import note_clips, refresh, was_cut_short
 from acoustic_ad.jobs.fleet_report import fleet_status
@@ -22,7 +22,7 @@ from acoustic_ad.jobs.plan import Planned, Planner
 from acoustic_ad.jobs.schema import ClipRow, FileFact
 from acoustic_ad.jobs.score_report import MODEL_CODES, Failure, ScoreReport, as_json
 from acoustic_ad.jobs.store import Store
-from acoustic_ad.jobs.tasks import Off, Scored, ScoreTask, Unscored, score_clip
+from acoustic_ad.jobs.tasks import Off, Scored, ScoreTask, Unscored, rehearsal, score_clip
 from acoustic_ad.jobs.workers import LazyWorkers, deadline_s
 from acoustic_ad.report.rows import check_out_suffix, write_rows
 from acoustic_ad.sound.clip import one_line, printable_text
@@ -54,6 +54,7 @@ class ScoreOptions:
     clip_timeout_s: float | None = None
     settle_s: float = 60.0
     exit_on: str | None = None  # a key of EXIT_ON
+    worker_memory_gib: float | None = None  # beyond its libraries; None: see `memory_share`
     targets: tuple[Target, ...] = ()  # who is told of changes
 
 
@@ -113,11 +114,12 @@ class _Job:
     def run(self, on_progress: Callable[[int, int], None]) -> None:
         """Score, first what is new, then what turned out to be a copy of something that failed."""
         try:
-            with LazyWorkers(self.options.workers) as workers:
+            with LazyWorkers(self.options.workers, self.options.worker_memory_gib) as workers:
                 self._work(self.clips, workers, on_progress)
                 self._work(self.planner.take_twins(), workers, on_progress)
         except BaseException as error:
-            if not isinstance(error, Exception):  # interrupted: what is finished is kept, and shown
+            # Interrupted, or left without workers: what is finished is kept, and shown.
+            if not isinstance(error, Exception) or isinstance(error, WorkersError):
                 self.commit()
                 with suppress(AcousticADError):
                     note_clips(self.store, sorted(self.touched))
@@ -167,7 +169,7 @@ class _Job:
                 planned[task] = plan
                 yield task, deadline_s(plan.fact.size / BYTES_A_SECOND, self.options.clip_timeout_s)
 
-        for task, result in workers.map(score_clip, tasks()):
+        for task, result in workers.map(score_clip, tasks(), rehearsal):
             yield planned.pop(task), result
             yield from ready
             ready.clear()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import random
+import wave
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,3 +89,23 @@ class ReadTask:
     clip_id: str
     path: Path
     recipe: Recipe
+
+
+def rehearsal(task: ScoreTask, folder: Path) -> ScoreTask:
+    """The same work at a sound that is known to be good, which is written to `folder`."""
+    path = _known_sound(folder)
+    return replace(task, clip_id="rehearsal", path=path, stamp=FileStamp.of(path), settle_s=0.0)
+
+
+def reading_rehearsal(task: ReadTask, folder: Path) -> ReadTask:
+    """As `rehearsal`."""
+    return replace(task, clip_id="rehearsal", path=_known_sound(folder))
+
+
+def _known_sound(folder: Path) -> Path:
+    """Ten seconds of noise. Written without an audio library: it may be what is broken."""
+    path = folder / "known.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(random.Random(0).randbytes(2 * 160_000))
+    return path

@@ -8,14 +8,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from acoustic_ad.errors import AcousticADError, BundleError, ClipError, ManifestError
 from acoustic_ad.jobs.clip_work import FloatArray, read_log_mel
 from acoustic_ad.jobs.lock import hold_lock
-from acoustic_ad.jobs.tasks import ReadTask, Unscored
+from acoustic_ad.jobs.tasks import ReadTask, Unscored, reading_rehearsal
 from acoustic_ad.jobs.train_work import MachineClips, MachineTask, Trained, train_machines
-from acoustic_ad.jobs.workers import Future, ProgressPipe, Workers, deadline_s, outcome, progress_pipe, worker_pool
+from acoustic_ad.jobs.worker_process import ProgressPipe
+from acoustic_ad.jobs.workers import Pending, Workers, deadline_s, outcome, progress_pipe, worker_pool
 from acoustic_ad.models.fitting import FEWEST_CLIPS
 from acoustic_ad.recipe import Recipe
 from acoustic_ad.sound.clip import printable_text, time_in_name
@@ -122,9 +124,14 @@ def training_clips(manifest: Manifest) -> dict[str, list[Clip]]:
 
 def _by_time(clips: list[Clip]) -> list[Clip]:
     """In the order of recording where manifest or names tell it of all clips, else as they came."""
-    times = {clip.clip_id: clip.recorded_at or time_in_name(clip.path.name) for clip in clips}
+    times = {clip.clip_id: _time(clip) for clip in clips}
     known = {clip_id: time for clip_id, time in times.items() if time is not None}
     return clips if len(known) < len(times) else sorted(clips, key=lambda clip: known[clip.clip_id])
+
+
+def _time(clip: Clip) -> datetime | None:
+    """When a clip was recorded; a file's modification time may be that of a copy, and says nothing here."""
+    return clip.recorded_at or time_in_name(clip.path.name)
 
 
 def _refuse_findings(manifest: Manifest, options: TrainOptions, listen: Listener) -> None:
@@ -166,7 +173,7 @@ def _train_groups(
     listen: Listener,
 ) -> None:
     """Read a group's clips while earlier groups are learnt, so that only a few groups are in memory at a time."""
-    running: list[tuple[MachineTask, Future]] = []
+    running: list[tuple[MachineTask, Pending]] = []
     total = sum(len(clips) for machines in groups.values() for clips in machines.values())
     done = 0
     for name, machines in groups.items():
@@ -185,8 +192,8 @@ def _train_groups(
             running.append((task, workers.submit(train_machines, task)))
         while len(running) > workers.count:
             _collect(*running.pop(0), report)
-    for task, future in running:
-        _collect(task, future, report)
+    for task, pending in running:
+        _collect(task, pending, report)
 
 
 def _read(options: TrainOptions, machine: str, clips: list[Clip], workers: Workers) -> MachineClips:
@@ -199,7 +206,7 @@ def _read(options: TrainOptions, machine: str, clips: list[Clip], workers: Worke
     ]
     learnt: dict[str, FloatArray] = {}
     channels = []
-    for task, result in workers.map(read_log_mel, tasks):
+    for task, result in workers.map(read_log_mel, tasks, reading_rehearsal):
         if isinstance(result, ClipError | Unscored):
             left_out.append(_left_out(task.clip_id, result.code, result.reason))
         else:
@@ -220,6 +227,7 @@ def _read(options: TrainOptions, machine: str, clips: list[Clip], workers: Worke
         [_condition(readable[clip_id], options.recipe) for clip_id in kept],
         left_out,
         min(channels, default=0),
+        max((time for clip_id in (*learnt, *kept) if (time := _time(readable[clip_id]))), default=None),
     )
 
 
@@ -228,10 +236,10 @@ def _condition(clip: Clip, recipe: Recipe) -> str:
     return dict(clip.columns).get(recipe.condition, "")
 
 
-def _collect(task: MachineTask, future: Future, report: TrainReport) -> None:
+def _collect(task: MachineTask, pending: Pending, report: TrainReport) -> None:
     names = [clips.machine for clips in task.machines]
     try:
-        result = outcome(future)
+        result = outcome(pending)
     except AcousticADError as error:
         report.refused += [(machine, str(error), []) for machine in names]
         return

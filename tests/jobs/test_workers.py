@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from work_in_workers import double, process_id, trouble
+from work_in_workers import die, double, hog, load_for_long, process_id, trouble
 
-from acoustic_ad.errors import AcousticADError, ClipError
+from acoustic_ad.errors import ClipError, WorkersError
 from acoustic_ad.jobs import workers as module
-from acoustic_ad.jobs.workers import LazyWorkers, Workers, deadline_s, worker_pool
+from acoustic_ad.jobs.limits import memory_share
+from acoustic_ad.jobs.workers import REVIVALS, LazyWorkers, Workers, deadline_s, worker_pool
 
 
 def is_alive(pid: int) -> bool:
@@ -96,16 +98,87 @@ def test_a_bug_is_not_a_result():
         list(pool.map(trouble, [("bug", None)]))
 
 
-def test_a_pool_that_breaks_down_says_so():
-    """Idle workers killed from outside: an error in words, for the user can run the job again."""
-    pool = Workers(1)
-    pid = pool.submit(process_id, 0).result()
-    os.kill(pid, 9)
-    with pytest.raises(AcousticADError, match="run again"):
-        for _ in range(1000):
-            pool.map(process_id, [(0, None)]).__next__()
-            time.sleep(0.01)
+def test_idle_workers_that_are_killed_are_replaced():
+    """Pebble gives up when a worker dies that had nothing to do; the job does not, time and again."""
+    with worker_pool(1) as pool:
+        for number in range(REVIVALS + 2):
+            os.kill(pool.submit(process_id, 0).result(), signal.SIGKILL)
+            time.sleep(0.3)
+            assert list(pool.map(double, [(number, None), (7, 60.0)])) == [(number, 2 * number), (7, 14)]
+
+
+def test_workers_that_all_die_idle_end_the_job(monkeypatch):
+    """Not even started: an error in words, for the user can run the job again."""
+    monkeypatch.setattr(module, "start_worker", die)
+    pool = Workers(2)
+    with pytest.raises(WorkersError, match="run again"):
+        list(pool.map(double, [(number, 60.0) for number in range(9)]))
     pool.kill()
+
+
+def rehearsed(good: str):
+    """A rehearsal that is given `good` to do, and notes it."""
+    noted = []
+
+    def rehearsal(task, folder):
+        noted.append((task, folder.is_dir()))
+        return good
+
+    return rehearsal, noted
+
+
+def test_bad_clips_in_a_row_cost_themselves_only():
+    """25 of them, by workers that live: asked twice in the row and once at its end, the job goes on, in order."""
+    tasks = ["exit"] * 12 + ["killed"] * 13 + ["fine", "exit"]
+    rehearsal, noted = rehearsed("known to be good")
+    with worker_pool(2) as pool:
+        results = list(pool.map(trouble, [(what, 60.0) for what in tasks], rehearsal))
+    assert [task for task, _ in results] == tasks
+    assert [getattr(result, "code", result) for _, result in results] == ["worker_died"] * 25 + ["fine", "worker_died"]
+    assert noted == [("exit", True), ("killed", True), ("exit", True)]
+
+
+@pytest.mark.parametrize("tasks", [["fine"] * 3 + ["exit"] * 30, ["killed"]])
+def test_workers_that_always_die_end_the_job(tasks):
+    """No clip is blamed when even what is known to be good kills the worker; what was finished before is kept."""
+    results = []
+    rehearsal, _ = rehearsed("memory")
+    with pytest.raises(WorkersError, match=r"every worker dies.*--worker-memory"), worker_pool(2) as pool:
+        for result in pool.map(trouble, [(what, 60.0) for what in tasks], rehearsal):
+            results.append(result)  # noqa: PERF402  # those before the error count
+    assert results == [("fine", "fine")] * tasks.count("fine")
+
+
+@pytest.mark.parametrize("how", ["numpy", "torch", "pieces"])
+def test_memory_is_limited(how):
+    """A clip that wants more than its worker may take is out of memory, and the same worker goes on."""
+    with worker_pool(1, memory_gib=0.5) as pool:
+        (_, before), (_, greedy), (_, after) = pool.map(hog, [("x", 60.0), (how, 60.0), ("y", 60.0)])
+    assert (before, after) == ("x", "y")
+    assert isinstance(greedy, ClipError)
+    assert greedy.code == "out_of_memory" and "0.5 GiB" in greedy.reason
+
+
+def test_memory_of_what_is_no_clip():
+    """A decoder in C gets none, and may notice; a training, which has no deadline, takes what it needs."""
+    with worker_pool(1, memory_gib=0.5) as pool:
+        assert [result for _, result in pool.map(hog, [("C", 60.0), ("C", None), ("numpy", None)])] == ["0", "1", "1"]
+    with worker_pool(1, memory_gib=2.0) as pool:
+        assert list(pool.map(hog, [("numpy", 60.0)])) == [("numpy", "1")]
+
+
+def test_loading_a_model_is_not_the_clips_fault():
+    with worker_pool(1) as pool:
+        tasks = [(1.2, 0.5), (0.1, 0.5)]
+        assert list(pool.map(load_for_long, tasks)) == [(1.2, "loaded"), (0.1, "loaded")]
+        ((_, late),) = pool.map(trouble, [("hang", 0.5)])
+    assert late.code == "decode_timeout" and "0.5 s" in late.reason
+
+
+def test_memory_share():
+    """2 GiB each, but no more than the computer has for all, and enough for a model."""
+    assert memory_share(1) <= 2.0
+    assert 0.25 == memory_share(100_000) <= memory_share(2) <= memory_share(1)
 
 
 def test_lazy_workers_do_nothing_without_tasks(monkeypatch):

@@ -34,3 +34,37 @@ def trouble(what: str) -> str:
 
 def process_id(_: int) -> int:
     return os.getpid()
+
+
+def die(_: object = None, *rest: object) -> None:
+    """Work, or the start of a worker, that nothing survives."""
+    os._exit(9)
+
+
+def hog(how: str) -> str:
+    """Work that takes 1.5 GiB, in one of the ways that a clip's decoder, features or model may."""
+    size = 3 << 29
+    if how == "numpy":
+        import numpy as np
+
+        return f"{np.ones(size, np.uint8)[-1]}"
+    if how == "torch":
+        import torch
+
+        return f"{torch.ones(size, dtype=torch.uint8)[-1]}"
+    if how == "C":
+        address = ctypes.CDLL(None, use_errno=True).malloc
+        address.restype, address.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+        return "1" if address(size) else "0"
+    if how == "pieces":
+        return f"{len([bytes([n % 256]) * 100_000 for n in range(size // 100_000)]) and 1}"
+    return how
+
+
+def load_for_long(seconds: float) -> str:
+    """Work that takes long only while its model is loaded."""
+    from acoustic_ad.jobs.limits import deadline_paused
+
+    with deadline_paused():
+        time.sleep(seconds)
+    return "loaded"

@@ -1,0 +1,59 @@
+"""Inside a worker: how it starts, works at one task, tells how far it is, and ends with its job."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from acoustic_ad.jobs.limits import begin_worker, limited
+
+ProgressPipe = Any  # multiprocessing's SimpleQueue, which has no public generic type
+
+_progress: ProgressPipe | None = None
+
+
+def tell_progress(news: Any) -> None:
+    """In a worker: send news to the parent, if it wants any."""
+    if _progress is not None:
+        _progress.put(news)
+
+
+def work(function: Callable[[Any], Any], task: Any, deadline_s: float | None) -> Any:
+    """`function(task)`; with a deadline it is work at a clip, which is limited in time and memory."""
+    if deadline_s is None:
+        return function(task)
+    with limited(deadline_s):
+        return function(task)
+
+
+def start_worker(progress: ProgressPipe | None, memory_gib: float) -> None:
+    """Settle a new worker: signals, streams, threads, limits."""
+    global _progress
+    _progress = progress
+    # The terminal sends Ctrl-C to the whole group; only the parent answers it, and ends the workers in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_the_job, daemon=True).start()
+    # Decoders write warnings of their own to standard error, which belongs to the progress bar.
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    # One thread a worker, for torch and for what numpy computes with: more threads than cores wait for one another.
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+    begin_worker(memory_gib)
+
+
+def _end_with_the_job() -> None:
+    """Where the job is killed, a worker that a clip makes hang must not outlive it."""
+    job = multiprocessing.parent_process()
+    if job is not None:
+        job.join()
+        os.kill(os.getpid(), signal.SIGKILL)
