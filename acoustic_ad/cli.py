@@ -16,6 +16,7 @@ from acoustic_ad.cli_manifest import manifest_app
 from acoustic_ad.cli_models import models_app
 from acoustic_ad.cli_notify import NotifyTargets, notify_app
 from acoustic_ad.cli_report import report as write_report
+from acoustic_ad.cli_signing import RequireSigned, SignKey, TrustedKeys, signing_key, trust_of
 from acoustic_ad.console import answer, answer_json, command, complain, progress_bar, run_program, say
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def train(
     allow: Annotated[bool, typer.Option("--allow", help="Train in spite of findings in the manifest.")] = False,
     seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Instead of the recipe's seed.")] = None,
     clip_timeout: Timeout = None,
+    sign_key: SignKey = None,
     as_json: Json = False,
 ) -> None:
     """Learn one model per machine from the normal recordings in DATA.
@@ -96,7 +98,7 @@ def train(
     loaded = load_recipe(recipe)
     if seed is not None:
         loaded = loaded.model_copy(update={"seed": seed})
-    options = TrainOptions(data, loaded, models, workers, promote, allow, clip_timeout, machine)
+    options = TrainOptions(data, loaded, models, workers, promote, allow, clip_timeout, machine, signing_key(sign_key))
     with progress_bar() as bar:
 
         def listen(news: TrainNews) -> None:
@@ -134,6 +136,8 @@ def score(
         str | None, typer.Option("--exit-on", help="Exit 4 when a machine is in `warning` or `alarm`.")
     ] = None,
     notify: NotifyTargets = None,
+    require_signed: RequireSigned = False,
+    trust: TrustedKeys = None,
     worker_memory: WorkerMemory = None,
     as_json: Json = False,
 ) -> None:
@@ -161,7 +165,8 @@ def score(
         exit_on,
         worker_memory,
     )
-    options = ScoreOptions(folder, models, db, workers, *asked, targets=tuple(read_targets(notify or ())))
+    targets, trusted = tuple(read_targets(notify or ())), trust_of(require_signed, trust)
+    options = ScoreOptions(folder, models, db, workers, *asked, targets=targets, trust=trusted)
     with progress_bar() as bar:
         report = score_all(options, lambda done, total: bar("scoring", done, total, ""))
     _tell_score(report, as_json)
