@@ -16,8 +16,10 @@ from acoustic_ad.cli_manifest import manifest_app
 from acoustic_ad.cli_models import models_app
 from acoustic_ad.cli_notify import NotifyTargets, notify_app
 from acoustic_ad.cli_report import report as write_report
+from acoustic_ad.cli_schedule import schedule_app
 from acoustic_ad.cli_signing import RequireSigned, SignKey, TrustedKeys, signing_key, trust_of
 from acoustic_ad.console import answer, answer_json, command, complain, progress_bar, run_program, say
+from acoustic_ad.console_log import LogFormat, LogLevel, log_is_open, open_log
 
 if TYPE_CHECKING:
     from acoustic_ad.jobs.score_report import ScoreReport
@@ -34,6 +36,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(alarms_app, name="alarms")
 app.add_typer(events_app, name="events")
 app.add_typer(health_app, name="health")
+app.add_typer(schedule_app, name="schedule")
 app.add_typer(notify_app, name="notify")
 app.command("status")(status)
 app.command("export")(export)
@@ -84,17 +87,20 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Instead of the recipe's seed.")] = None,
     clip_timeout: Timeout = None,
     sign_key: SignKey = None,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
     as_json: Json = False,
 ) -> None:
     """Learn one model per machine from the normal recordings in DATA.
 
     Exit codes: 0 all machines trained, 3 some, 1 none, 2 usage, 5 another training writes to these models.
     """
+    from acoustic_ad.jobs.run import run_train
     from acoustic_ad.jobs.train import TrainNews, TrainOptions
-    from acoustic_ad.jobs.train import train as train_all
     from acoustic_ad.recipe import load_recipe
     from acoustic_ad.report.training import training_json, training_table
 
+    open_log(log_format, log_level)
     loaded = load_recipe(recipe)
     if seed is not None:
         loaded = loaded.model_copy(update={"seed": seed})
@@ -105,11 +111,12 @@ def train(
             loss = "" if news.loss is None else f"loss {news.loss:.3f}, held out {news.held_out_loss:.3f}"
             bar(news.what, news.done, news.total, loss)
 
-        report = train_all(options, listen)
+        report = run_train(options, listen)
     if as_json:
         answer_json(training_json(report, loaded))
     else:
-        say(report.description)
+        if not log_is_open():
+            say(report.description)
         answer(training_table(report))
     raise typer.Exit(report.exit_code)
 
@@ -135,10 +142,12 @@ def score(
     exit_on: Annotated[
         str | None, typer.Option("--exit-on", help="Exit 4 when a machine is in `warning` or `alarm`.")
     ] = None,
+    worker_memory: WorkerMemory = None,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
     notify: NotifyTargets = None,
     require_signed: RequireSigned = False,
     trust: TrustedKeys = None,
-    worker_memory: WorkerMemory = None,
     as_json: Json = False,
 ) -> None:
     """Score every new clip in FOLDER, store it, and print a row per machine.
@@ -147,28 +156,17 @@ def score(
     with its reason), 4 with --exit-on: a machine is in that state, 5 another job holds this database.
     """
     from acoustic_ad.jobs.notify_targets import read_targets
+    from acoustic_ad.jobs.run import run_score
     from acoustic_ad.jobs.score import ScoreOptions
-    from acoustic_ad.jobs.score import score as score_all
 
+    open_log(log_format, log_level)
     splits = tuple(split or ())
     _check_words(exit_on, splits)
-    asked = (
-        out,
-        machine,
-        splits,
-        new_only,
-        rescore,
-        retry_failed,
-        allow_empty,
-        clip_timeout,
-        settle,
-        exit_on,
-        worker_memory,
-    )
-    targets, trusted = tuple(read_targets(notify or ())), trust_of(require_signed, trust)
-    options = ScoreOptions(folder, models, db, workers, *asked, targets=targets, trust=trusted)
+    asked = (out, machine, splits, new_only, rescore, retry_failed, allow_empty, clip_timeout, settle, exit_on)
+    told, trusted = tuple(read_targets(notify or ())), trust_of(require_signed, trust)
+    options = ScoreOptions(folder, models, db, workers, *asked, worker_memory, told, trusted)
     with progress_bar() as bar:
-        report = score_all(options, lambda done, total: bar("scoring", done, total, ""))
+        report = run_score(options, lambda done, total: bar("scoring", done, total, ""))
     _tell_score(report, as_json)
     raise typer.Exit(report.exit_code)
 
@@ -191,16 +189,19 @@ def _tell_score(report: ScoreReport, as_json: bool) -> None:
     from acoustic_ad.report.fleet import fleet_table, fleet_words
     from acoustic_ad.report.tables import failure_lines, other_model_line, score_summary
 
-    for line in failure_lines(report.failures, MODEL_CODES):
-        complain(line)
+    if not log_is_open():  # which has told of each
+        for line in failure_lines(report.failures, MODEL_CODES):
+            complain(line)
     for line in report.notifications.problems:
         complain(line)
     if as_json:
         answer_json(document(report))
         return
-    say(report.description)
+    if not log_is_open():
+        say(report.description)
     answer("\n".join([fleet_table(report.fleet), *fleet_words(report.fleet)]))
-    say(score_summary(report.counts, report.ignored))
+    if not log_is_open():
+        say(score_summary(report.counts, report.ignored))
     if report.other_model:
         say(other_model_line(report.other_model))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from acoustic_ad.errors import AcousticADError, BundleError, ClipError, ManifestError, WorkersError
 from acoustic_ad.jobs.clip_rows import clip_row_of
+from acoustic_ad.jobs.events import event, telling_run
 from acoustic_ad.jobs.fleet_health import note_clips, refresh, was_cut_short
 from acoustic_ad.jobs.fleet_report import fleet_status
 from acoustic_ad.jobs.lock import hold_lock
@@ -37,6 +39,10 @@ __all__ = ["ScoreOptions", "ScoreReport", "as_json", "score"]
 BATCH_ROWS = 200
 BATCH_S = 5.0
 BYTES_A_SECOND = 16_000
+# How loud a log is about a clip.
+CLIP_LEVELS = {
+    "scored": logging.DEBUG, "off": logging.DEBUG, "sensor_fault": logging.WARNING, "failed": logging.WARNING
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +83,9 @@ def score(options: ScoreOptions, on_progress: Callable[[int, int], None] = lambd
         stack.enter_context(hold_lock(options.db))
         store = stack.enter_context(Store.open(options.db))
         job = _Job(options, manifest, clips, store)
-        job.run(on_progress)
-        return job.report()
+        with telling_run(job.run_id, options.folder, manifest.description, job.counts, job.ignored):
+            job.run(on_progress)
+            return job.report()
 
 
 def _nothing_there(options: ScoreOptions, manifest: Manifest) -> str:
@@ -187,6 +194,7 @@ class _Job:
     def _take(self, planned: Planned, result: Scored | Off | Unscored | ClipError) -> None:
         if isinstance(result, Unscored) and result.growing and self._is_recent(planned):
             self.outcomes["deferred"] += 1
+            event(logging.INFO, "clip_deferred", clip_id=planned.clip.clip_id, machine=planned.clip.machine)
             return
         row = clip_row_of(planned, result)
         self.outcomes[row.status] += 1
@@ -195,6 +203,8 @@ class _Job:
             self.failures.append(Failure(row.clip_id, row.machine, row.reason or "", reason))
             if row.reason in MODEL_CODES:
                 self.without_model.add(row.machine)
+        told = {"clip_id": row.clip_id, "machine": row.machine, "code": row.reason, "reason": row.detail}
+        event(CLIP_LEVELS[row.status], f"clip_{row.status}", **told)
         self.touched.add(row.machine)
         self.new_clips.add((row.clip_id, row.machine))
         self._done.append((row, planned.fact))
@@ -214,6 +224,7 @@ class _Job:
         if self._done:
             rows, facts = [row for row, _ in self._done], [fact for _, fact in self._done]
             self.store.commit(self.run_id, self.root, rows, facts)
+            event(logging.DEBUG, "batch_stored", rows=len(rows))
         self._done = []
         self._committed = time.monotonic()
 
