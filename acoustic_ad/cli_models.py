@@ -114,7 +114,7 @@ def show(
         lines += [f"  {line}" for line in detection_lines(info.detection)]
     if plot is not None:
         lines.append(f"plot         {one_line(str(plot))}")
-    answer("\n".join(lines))
+    answer("\n".join(map(one_line, lines)))  # a bundle says what it likes
 
 
 def _groups(info: BundleInfo) -> str:
