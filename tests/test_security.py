@@ -324,7 +324,9 @@ URL = f"postgresql+psycopg://me:{SECRET}@127.0.0.1:1/plant"
     ],
     ids=" ".join,
 )
-@pytest.mark.parametrize("url", [URL, URL.replace("/plant", ":x/plant"), f"mysql://me:{SECRET}@h/x", f"x://me:{SECRET}@"])
+@pytest.mark.parametrize(
+    "url", [URL, URL.replace("/plant", ":x/plant"), f"mysql://me:{SECRET}@h/x", f"x://me:{SECRET}@"]
+)
 def test_no_password_of_a_database_is_shown(
     walled: Path, command: tuple[str, ...], url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
