@@ -92,7 +92,7 @@ def test_only_what_a_trusted_key_signed_scores(sound: Path, models: Path, key: P
     run("models", "sign", "fan", "--key", key, "--models", models)
     document = answer(*job, code=3)
     assert (document["clips"]["scored"], document["clips"]["failed"]) == (12, 12)
-    assert {(one["machine"], one["code"]) for one in document["failures"]} == {("pump", "bad_model")}
+    assert {(one["clip_id"].split("/")[0], one["code"]) for one in document["failures"]} == {("pump", "bad_model")}
     assert all("it is not signed" in one["reason"] for one in document["failures"])
     # Both are: what failed is tried again.
     run("models", "sign", "--key", key, "--models", models)
