@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_process import acoustic_ad, clip_name, rows_of, write_clips
+from cli_process import clip_name, rows_of, write_clips
 from PIL import Image
 from plant import Plant
 from written_page import in_process
@@ -21,7 +21,8 @@ def faulty(hostile: Plant) -> Path:
 
 def test_a_picture_and_the_words_of_score(faulty: Path, hostile: Plant, tmp_path: Path) -> None:
     out, rows = tmp_path / "clip.png", tmp_path / "rows.csv"
-    told = acoustic_ad("explain", faulty, "--models", hostile.models, "--out", out, "--json", cwd=tmp_path).json
+    where = ("--models", hostile.models, "--db", tmp_path / "none.db")
+    told = in_process("explain", faulty, *where, "--out", out, "--json").json
     assert told["machine"] == "pump" and told["status"] == "scored"
     in_process(*hostile.score, "--out", rows)
     (row,) = [row for row in rows_of(rows) if row["clip_id"] == f"pump/{faulty.name}"]

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import soundfile
-from cli_process import acoustic_ad
 from PIL import Image
 from plant import Plant
 from written_page import HOSTILE, HOSTILE_NOTE, LONG, Page, in_process
@@ -25,7 +24,7 @@ def plant(hostile: Plant) -> Plant:
 @pytest.fixture(scope="module")
 def page(plant: Plant) -> Page:
     out = plant.root / "page.html"
-    run = acoustic_ad("report", *plant.where, "--out", out, "--workers", "1")
+    run = in_process("report", *plant.where, "--out", out, "--workers", "1")
     assert run.out.startswith(f"{out}: 4 machines, ") and "alert" not in run.out + run.err
     return Page(out)
 
