@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from acoustic_ad import __version__
 from acoustic_ad.cli_alarms import alarms_app
+from acoustic_ad.cli_db import db_app, refuse_passwords
 from acoustic_ad.cli_demo import demo
 from acoustic_ad.cli_export import export
 from acoustic_ad.cli_health import events_app, health_app, status
@@ -19,11 +21,9 @@ from acoustic_ad.cli_notify import NotifyTargets, notify_app
 from acoustic_ad.cli_report import explain
 from acoustic_ad.cli_report import report as write_report
 from acoustic_ad.cli_schedule import schedule_app
+from acoustic_ad.cli_score import check_words, tell_score
 from acoustic_ad.console import answer, answer_json, command, complain, progress_bar, run_program, say
 from acoustic_ad.console_log import LogFormat, LogLevel, log_is_open, open_log
-
-if TYPE_CHECKING:
-    from acoustic_ad.jobs.score_report import ScoreReport
 
 app = typer.Typer(
     name="acoustic-ad",
@@ -37,6 +37,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(alarms_app, name="alarms")
 app.add_typer(events_app, name="events")
 app.add_typer(health_app, name="health")
+app.add_typer(db_app, name="db")
 app.add_typer(schedule_app, name="schedule")
 app.add_typer(notify_app, name="notify")
 app.command("status")(status)
@@ -144,10 +145,13 @@ def score(
     exit_on: Annotated[
         str | None, typer.Option("--exit-on", help="Exit 4 when a machine is in `warning` or `alarm`.")
     ] = None,
+    notify: NotifyTargets = None,
     worker_memory: WorkerMemory = None,
+    metrics: Annotated[
+        Path | None, typer.Option("--metrics", help="Also write metrics for Prometheus into this .prom file.")
+    ] = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
-    notify: NotifyTargets = None,
     as_json: Json = False,
 ) -> None:
     """Score every new clip in FOLDER, store it, and print a row per machine.
@@ -161,49 +165,14 @@ def score(
 
     open_log(log_format, log_level)
     splits = tuple(split or ())
-    _check_words(exit_on, splits)
+    check_words(exit_on, splits)
     asked = (out, machine, splits, new_only, rescore, retry_failed, allow_empty, clip_timeout, settle, exit_on)
     told = tuple(read_targets(notify or ()))
     options = ScoreOptions(folder, models, db, workers, *asked, worker_memory_gib=worker_memory, targets=told)
     with progress_bar() as bar:
-        report = run_score(options, lambda done, total: bar("scoring", done, total, ""))
-    _tell_score(report, as_json)
+        report = run_score(options, metrics, lambda done, total: bar("scoring", done, total, ""))
+    tell_score(report, as_json)
     raise typer.Exit(report.exit_code)
-
-
-def _check_words(exit_on: str | None, splits: tuple[str, ...]) -> None:
-    from acoustic_ad.errors import UsageError
-    from acoustic_ad.jobs.score_report import EXIT_ON
-    from acoustic_ad.sound.clip import SPLITS
-
-    if exit_on is not None and exit_on not in EXIT_ON:
-        raise UsageError(f"--exit-on {exit_on}: must be {' or '.join(EXIT_ON)}")
-    for name in splits:
-        if name not in SPLITS:
-            raise UsageError(f"--split {name}: must be one of {', '.join(SPLITS)}")
-
-
-def _tell_score(report: ScoreReport, as_json: bool) -> None:
-    from acoustic_ad.jobs.score_report import MODEL_CODES
-    from acoustic_ad.jobs.score_report import as_json as document
-    from acoustic_ad.report.fleet import fleet_table, fleet_words
-    from acoustic_ad.report.tables import failure_lines, other_model_line, score_summary
-
-    if not log_is_open():  # which has told of each
-        for line in failure_lines(report.failures, MODEL_CODES):
-            complain(line)
-    for line in report.notifications.problems:
-        complain(line)
-    if as_json:
-        answer_json(document(report))
-        return
-    if not log_is_open():
-        say(report.description)
-    answer("\n".join([fleet_table(report.fleet), *fleet_words(report.fleet)]))
-    if not log_is_open():
-        say(score_summary(report.counts, report.ignored))
-    if report.other_model:
-        say(other_model_line(report.other_model))
 
 
 @app.command()
@@ -234,6 +203,7 @@ def evaluate(
 
     opened = nullcontext() if db is None else Store.open(db, read_only=True, create=False)
     with progress_bar() as bar, opened as store:
+        told_by = "" if store is None else store.name
         found = evaluate_all(
             data,
             models,
@@ -249,7 +219,7 @@ def evaluate(
     else:
         say(f"recipe {', '.join(found.recipes)}, seed {', '.join(map(str, found.seeds))}")
         for label, clips in found.from_events.items():
-            say(f"{count_of(clips, 'clip')} without a label taken for {label}, as events in {db} tell")
+            say(f"{count_of(clips, 'clip')} without a label taken for {label}, as events in {told_by} tell")
         answer(evaluation_table(document(found)))
         if found.evaluated and found.left_out:
             say(left_out_line(found.left_out))
@@ -261,7 +231,7 @@ def evaluate(
 @command
 def recipes(as_json: Json = False) -> None:
     """List the installed recipes and what each assumes."""
-    from acoustic_ad.recipe import assumption, recipe_files
+    from acoustic_ad.recipe_files import assumption, recipe_files
     from acoustic_ad.report.tables import text_table
 
     found = {name: assumption(file) for name, file in recipe_files().items()}
@@ -273,4 +243,9 @@ def recipes(as_json: Json = False) -> None:
 
 def main() -> None:
     """The entry point of the `acoustic-ad` program."""
-    run_program(app)
+    run_program(_program)
+
+
+def _program() -> None:
+    refuse_passwords(sys.argv[1:])
+    app()

@@ -22,7 +22,18 @@ def arguments(recordings, db, models, tmp_path):
     (root / "models").symlink_to(models)
     shutil.copy(db, root / "all.db")
     paths = ("--folder", root / "sound", "--models", root / "models", "--db", root / "all.db")
-    return ("--every", "1h", *paths, "--exit-on", "alarm", "--", "--out", root / "rows.csv", "--workers", "1")
+    return (
+        "--every",
+        "1h",
+        *paths,
+        "--exit-on",
+        "alarm",
+        "--",
+        "--out",
+        root / "rows.csv",
+        "--metrics",
+        root / "ad.prom",
+    )
 
 
 def command_of(kind: str, printed: str) -> str | list[str]:
@@ -52,6 +63,9 @@ def test_the_printed_command_runs(kind, arguments, tmp_path):
     assert run.returncode in (0, 4), run.stderr  # 4: --exit-on
     rows = Path(arguments[arguments.index("--out") + 1])
     assert rows.read_text().count("\n") == 45
+    metrics = Path(arguments[arguments.index("--metrics") + 1]).read_text()
+    assert 'outcome="already_scored"} 44.0' in metrics
+    assert 'acoustic_ad_machine_state{folder="' in metrics
     assert {"cron": run.stdout == "", "systemd": "summary" in run.stderr, "kubernetes": "{" in run.stderr}[kind]
 
 

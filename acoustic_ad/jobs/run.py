@@ -1,30 +1,44 @@
-"""A job as a scheduler sees it: with events from begin to end, whatever becomes of it."""
+"""A job as a scheduler sees it: with events from begin to end, and metrics, whatever becomes of it."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from acoustic_ad.errors import AcousticADError, LockedError
 from acoustic_ad.jobs.events import event, run_context
 from acoustic_ad.jobs.score import ScoreOptions, ScoreReport, score
 
 if TYPE_CHECKING:
+    from acoustic_ad.jobs.metrics import JobMetrics
     from acoustic_ad.jobs.train import Listener, TrainOptions, TrainReport
 
 QUIET_STATES = ("learning", "normal", "off")
 
 
-def run_score(options: ScoreOptions, on_progress: Callable[[int, int], None] = lambda done, total: None) -> ScoreReport:
-    """`score`, with events; raises what `score` raises."""
+def run_score(
+    options: ScoreOptions,
+    metrics: Path | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> ScoreReport:
+    """`score`, with events, and with metrics in the file `metrics`, also where it fails; raises what `score` raises.
+
+    Where another job is at work (LockedError), the metrics are left to that one.
+    """
+    from acoustic_ad.jobs.metrics import JobMetrics
+
+    written = None if metrics is None else JobMetrics(metrics, options.folder)
     clock = time.monotonic()
     with run_context():
         try:
             report = score(options, on_progress)
+            if written is not None:
+                written.write(report, time.monotonic() - clock)
         except BaseException as error:
-            code = int(getattr(error, "exit_code", 1))
-            event(logging.INFO, "run_ended", exit_code=code, duration_s=_since(clock), reason=str(error))
+            _tell_failure(error, _since(clock), written)
             raise
         for machine in report.fleet.machines:
             row = machine.row
@@ -32,6 +46,17 @@ def run_score(options: ScoreOptions, on_progress: Callable[[int, int], None] = l
             event(level, "machine_state", machine=row.machine, state=row.state, index=row.index)
         event(logging.INFO, "run_ended", exit_code=report.exit_code, duration_s=_since(clock))
         return report
+
+
+def _tell_failure(error: BaseException, duration_s: float, metrics: JobMetrics | None) -> None:
+    code = int(getattr(error, "exit_code", 1))
+    event(logging.INFO, "run_ended", exit_code=code, duration_s=duration_s, reason=str(error))
+    if metrics is None or isinstance(error, LockedError):
+        return
+    try:
+        metrics.write_failure(code, duration_s)
+    except AcousticADError as unwritten:  # the failure of the run is the news
+        event(logging.ERROR, "metrics_not_written", reason=str(unwritten))
 
 
 def run_train(options: TrainOptions, listen: Listener) -> TrainReport:
