@@ -12,6 +12,7 @@ import typer
 from acoustic_ad import __version__
 from acoustic_ad.cli_alarms import alarms_app
 from acoustic_ad.cli_db import db_app, refuse_passwords
+from acoustic_ad.cli_demo import demo
 from acoustic_ad.cli_export import export
 from acoustic_ad.cli_health import events_app, health_app, status
 from acoustic_ad.cli_manifest import manifest_app
@@ -44,6 +45,7 @@ app.command("status")(status)
 app.command("export")(export)
 app.command("report")(write_report)
 app.command("explain")(explain)
+app.command("demo")(demo)
 
 Models = Annotated[Path, typer.Option("--models", envvar="ACOUSTIC_AD_MODELS", help="Folder of the model bundles.")]
 Db = Annotated[str, typer.Option("--db", envvar="ACOUSTIC_AD_DB", help="Score store: a path, or a database URL.")]
@@ -241,21 +243,6 @@ def recipes(as_json: Json = False) -> None:
         answer_json({"recipes": [{"name": name, "assumes": text} for name, text in found.items()]})
     else:
         answer(text_table(("recipe", "assumes"), list(found.items())))
-
-
-@app.command()
-@command
-def demo(
-    folder: Annotated[Path, typer.Argument(help="Where the recordings, models and scores go.")] = Path("demo"),
-    recipe: Annotated[str, typer.Option("--recipe", help="Name of an installed recipe, or a .toml file.")] = "dae",
-    workers: WorkerCount = CORES,
-    only_simulate: Annotated[bool, typer.Option("--only-simulate", help="Make the recordings and stop.")] = False,
-) -> None:
-    """From recording to table: simulate a small fleet, train on it, score its test clips, evaluate."""
-    from acoustic_ad.jobs.demo import run_demo
-
-    with progress_bar() as bar:
-        run_demo(folder, recipe, workers, only_simulate, say, answer, bar)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from cli_process import RECIPE, Finished, acoustic_ad, clip_name, encoded, samples, wav, write_clips, write_manifest
@@ -16,6 +17,9 @@ from postgres_server import PostgresServer, running_server
 
 settings.register_profile("any speed", deadline=None)  # no test depends on how busy the computer is
 settings.load_profile("any speed")
+
+if TYPE_CHECKING:
+    from plant import Plant
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -88,6 +92,14 @@ def scoring(recordings: Path, models: Path, tmp_path_factory: pytest.TempPathFac
         "score", recordings, "--models", models, "--db", db, "--out", out, "--workers", "2", "--json", cwd=root
     )
     return Made(db, run)
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Plant:
+    """Fan and pump, beside machines with names and notes that are markup; nobody changes it."""
+    from written_page import hostile_plant
+
+    return hostile_plant(tmp_path_factory.mktemp("hostile"))
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ function map(uri, edges, seconds, label, box) {
   }
   c.node.append(draw("text", { transform: `translate(11 ${(top + c.bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, "frequency, Hz"));
   if (box) {
-    const [a, b, lo, hi, db] = box, shape = { x: c.x(a), y: y(hi), width: Math.max(c.x(Math.min(b, seconds)) - c.x(a), 3), height: Math.max(y(lo) - y(hi), 3), fill: "none" };
+    // Around the region, so that what is only a band high is still seen inside.
+    const [a, b, lo, hi, db] = box, shape = { x: c.x(a), y: y(hi) - 3, width: Math.max(c.x(Math.min(b, seconds)) - c.x(a), 3), height: y(lo) - y(hi) + 6, fill: "none" };
     c.node.append(draw("rect", Object.assign({ stroke: "#fff", "stroke-width": 4 }, shape)), draw("rect", Object.assign({ stroke: "#1b2733", "stroke-width": 2, "stroke-dasharray": db < 0 ? "6 3" : null }, shape)));
   }
   return c.node;
