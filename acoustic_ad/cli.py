@@ -21,6 +21,7 @@ from acoustic_ad.cli_report import explain
 from acoustic_ad.cli_report import report as write_report
 from acoustic_ad.cli_schedule import schedule_app
 from acoustic_ad.cli_score import check_words, tell_score
+from acoustic_ad.cli_signing import RequireSigned, SignKey, TrustedKeys, signing_key, trust_of
 from acoustic_ad.console import answer, answer_json, command, complain, progress_bar, run_program, say
 from acoustic_ad.console_log import LogFormat, LogLevel, log_is_open, open_log
 
@@ -88,6 +89,7 @@ def train(
     allow: Annotated[bool, typer.Option("--allow", help="Train in spite of findings in the manifest.")] = False,
     seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Instead of the recipe's seed.")] = None,
     clip_timeout: Timeout = None,
+    sign_key: SignKey = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
     as_json: Json = False,
@@ -105,7 +107,7 @@ def train(
     loaded = load_recipe(recipe)
     if seed is not None:
         loaded = loaded.model_copy(update={"seed": seed})
-    options = TrainOptions(data, loaded, models, workers, promote, allow, clip_timeout, machine)
+    options = TrainOptions(data, loaded, models, workers, promote, allow, clip_timeout, machine, signing_key(sign_key))
     with progress_bar() as bar:
 
         def listen(news: TrainNews) -> None:
@@ -150,6 +152,8 @@ def score(
     ] = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
+    require_signed: RequireSigned = False,
+    trust: TrustedKeys = None,
     as_json: Json = False,
 ) -> None:
     """Score every new clip in FOLDER, store it, and print a row per machine.
@@ -165,8 +169,8 @@ def score(
     splits = tuple(split or ())
     check_words(exit_on, splits)
     asked = (out, machine, splits, new_only, rescore, retry_failed, allow_empty, clip_timeout, settle, exit_on)
-    told = tuple(read_targets(notify or ()))
-    options = ScoreOptions(folder, models, db, workers, *asked, worker_memory_gib=worker_memory, targets=told)
+    told, trusted = tuple(read_targets(notify or ())), trust_of(require_signed, trust)
+    options = ScoreOptions(folder, models, db, workers, *asked, worker_memory, told, trusted)
     with progress_bar() as bar:
         report = run_score(options, metrics, lambda done, total: bar("scoring", done, total, ""))
     tell_score(report, as_json)

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from acoustic_ad.cli_signing import RequireSigned, SignKey, TrustedKeys, add_signing, signing_key, trust_of
 from acoustic_ad.console import answer, answer_json, command, say
 
 if TYPE_CHECKING:
     from acoustic_ad.models.bundle_info import BundleInfo
     from acoustic_ad.models.registry import Registry
+    from acoustic_ad.models.signing import Trust
 
-models_app = typer.Typer(help="The model store: list, show, promote, roll back, verify.", no_args_is_help=True)
+models_app = typer.Typer(help="The model store: list, show, promote, roll back, verify, sign.", no_args_is_help=True)
+add_signing(models_app)
 Models = Annotated[Path, typer.Option("--models", envvar="ACOUSTIC_AD_MODELS", help="Folder of the model bundles.")]
 Machine = Annotated[str, typer.Argument(help="The machine's name, as `models list` shows it.")]
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
@@ -37,7 +40,7 @@ def list_models(models: Models = Path("models"), as_json: Json = False) -> None:
             say("no models yet: `acoustic-ad train` makes them")
 
 
-def _registry(models: Path) -> Registry:
+def _registry(models: Path, trust: Trust | None = None) -> Registry:
     """The models in an existing folder; a wrong --models must not look like a fleet without faults."""
     from acoustic_ad.errors import BundleError
     from acoustic_ad.models.registry import Registry
@@ -47,7 +50,7 @@ def _registry(models: Path) -> Registry:
         raise BundleError(
             f"there is no folder of models {one_line(str(models))}: pass --models, or make one with `acoustic-ad train`"
         )
-    return Registry(models)
+    return Registry(models, trust)
 
 
 def _listed(registry: Registry, machine: str) -> dict[str, Any]:
@@ -111,7 +114,7 @@ def show(
         lines += [f"  {line}" for line in detection_lines(info.detection)]
     if plot is not None:
         lines.append(f"plot         {one_line(str(plot))}")
-    answer("\n".join(lines))
+    answer("\n".join(map(one_line, lines)))  # a bundle says what it likes
 
 
 def _groups(info: BundleInfo) -> str:
@@ -168,6 +171,7 @@ def recalibrate(
     ] = False,
     db: Annotated[str, typer.Option("--db", envvar="ACOUSTIC_AD_DB", help="Score store.")] = "acoustic-ad.db",
     models: Models = Path("models"),
+    sign_key: SignKey = None,
     as_json: Json = False,
 ) -> None:
     """Let confirmed normal clips join a model's calibration, as a new version; `rollback` goes back.
@@ -182,7 +186,7 @@ def recalibrate(
     if not confirmed_normals:
         raise UsageError("say what is to join the calibration: --confirmed-normals")
     with Store.open(db, read_only=True, create=False) as store:
-        done = grow(store, models, machine)
+        done = grow(store, models, machine, signing_key(sign_key))
     if as_json:
         answer_json(done.as_json())
     else:
@@ -194,15 +198,18 @@ def recalibrate(
 @command
 def verify(
     machine: Annotated[str | None, typer.Argument(help="Only this machine.")] = None,
+    require_signed: RequireSigned = False,
+    trust: TrustedKeys = None,
     models: Models = Path("models"),
     as_json: Json = False,
 ) -> None:
-    """Check every hash, shape and number of every bundle. Exit codes: 0 all good, 1 some are refused."""
+    """Check every hash, shape, number and signature of every bundle. Exit codes: 0 all good, 1 some are refused."""
     from acoustic_ad.errors import BundleError
     from acoustic_ad.report.tables import text_table
     from acoustic_ad.sound.clip import one_line
 
-    registry = _registry(models)
+    trusted = trust_of(require_signed, trust)
+    registry = _registry(models, trusted)
     found = registry.verify(machine)
     if not found:
         known = ", ".join(map(one_line, registry.machines()))

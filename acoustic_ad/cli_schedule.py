@@ -196,7 +196,9 @@ def _tell(files: dict[str, str], out: Path | None, as_json: bool, next_step: str
             written = [out / name for name in files]
             for path in written:
                 beside = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
-                beside.write_text(files[path.name], encoding="utf-8")
+                beside.unlink(missing_ok=True)  # a link there would be written through
+                with beside.open("x", encoding="utf-8") as file:
+                    file.write(files[path.name])
                 beside.replace(path)
         except OSError as error:
             raise AcousticADError(f"{error.filename or out}: cannot be written: {error.strerror or error}") from error

@@ -19,6 +19,7 @@ import typer
 from acoustic_ad.console_log import log_is_open
 from acoustic_ad.errors import AcousticADError
 from acoustic_ad.jobs.events import event, masked
+from acoustic_ad.sound.clip import one_line
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -130,13 +131,14 @@ def say(message: str) -> None:
     if log_is_open():
         event(logging.INFO, "remark", message=message)
     else:
-        _write(message)
+        _write(masked(message))
 
 
 def _write(message: str) -> None:
-    """To stderr. Where nobody can read it, the job goes on."""
+    """To stderr, without what could steer a terminal. Where nobody can read it, the job goes on."""
+    shown = "\n".join(one_line(line) for line in message.split("\n"))
     with suppress(OSError):
-        sys.stderr.write(f"{message}\n")
+        sys.stderr.write(f"{shown}\n")
         sys.stderr.flush()
 
 

@@ -16,16 +16,20 @@ from acoustic_ad.models.registry import Registry
 
 if TYPE_CHECKING:
     from acoustic_ad.models.bundle import BundleInfo
+    from acoustic_ad.models.signing import Trust
     from acoustic_ad.scores.calibration import Calibration
 
 NEWEST_CLIP_AT: Final = "newest_clip_at"  # in a bundle's `extra`: when the latest clip of the training was recorded
 
 
 class Baselines:
-    """The models folder as health sees it. Every bundle is read once."""
+    """The models folder as health sees it. Every bundle is read once.
 
-    def __init__(self, models: Path) -> None:
-        self._registry = Registry(models)
+    `trust` is for the current model's policy. The models that judged the clips are known by the digests in the store.
+    """
+
+    def __init__(self, models: Path, trust: Trust | None = None) -> None:
+        self._registry, self._trusted = Registry(models), Registry(models, trust)
         self._found: dict[str, dict[str, Baseline | None]] = {}  # machine -> digest -> baseline
         self._policies: dict[str, Policy] = {}
 
@@ -40,7 +44,7 @@ class Baselines:
         """The policy in the recipe of the machine's current model; the default one where there is none to read."""
         if machine not in self._policies:
             try:
-                recipe = self._registry.info(machine).recipe
+                recipe = self._trusted.info(machine).recipe
             except BundleError:
                 self._policies[machine] = Policy()
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from acoustic_ad.jobs.schema import clip_scores
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.sound.clip import from_printable
+from acoustic_ad.sound.folders import is_inside
 
 _AT_ONCE: Final = 500
 
@@ -41,13 +43,14 @@ def files_of(store: Store, machine: str, contents: Collection[str]) -> dict[str,
             for content, root, clip_id, others in connection.execute(query.where(clips.machine == machine, here)):
                 for name in [clip_id, *json.loads(others)]:
                     path = Path(from_printable(root)) / from_printable(name)
-                    if content not in found and _is_file(path):
+                    if content not in found and _is_file(path, root):
                         found[content] = ClipFile(content, name, path)
     return found
 
 
-def _is_file(path: Path) -> bool:
+def _is_file(path: Path, root: str) -> bool:
+    """Whether it is a file below the root, also when links are followed."""
     try:
-        return path.is_file()
+        return path.is_file() and is_inside(os.path.realpath(path), os.path.realpath(from_printable(root)))
     except (OSError, ValueError):
         return False

@@ -50,7 +50,7 @@ def score_clip(task: ScoreTask) -> Scored | Off | Unscored:
     """Score a clip; every clip error becomes an Unscored, so that only bugs are exceptions."""
     try:
         with deadline_paused():
-            model, front_end, channels = _loaded(task.bundle)
+            model, front_end, channels = _loaded(task.bundle, task.digest)
     except BundleError as error:
         return Unscored("bad_model", str(error))
     try:
@@ -151,23 +151,26 @@ def _unscored(error: ClipError, task: ScoreTask) -> Unscored:
     return Unscored(error.code, error.reason, growing)
 
 
-_models: OrderedDict[Path, tuple[MachineModel, LogMel, int]] = OrderedDict()
+_models: OrderedDict[tuple[Path, str | None], tuple[MachineModel, LogMel, int]] = OrderedDict()
 _front_ends: dict[FeatureSpec, LogMel] = {}
 
 
-def _loaded(bundle: Path) -> tuple[MachineModel, LogMel, int]:
+def _loaded(bundle: Path, digest: str | None) -> tuple[MachineModel, LogMel, int]:
     """A bundle's model, the front-end that it was fitted behind, and the channels that were alive in training."""
-    if bundle not in _models:
+    key = (bundle, digest)
+    if key not in _models:
         model, info = read_bundle(bundle)
+        if digest not in (None, info.digest):
+            raise BundleError(f"{bundle} is not the model any more that the job has checked: run the job again")
         spec = feature_spec(model.recipe)
         if info.feature_spec is None or info.feature_spec.digest != spec.digest:
             raise BundleError("the model was fitted on features made elsewhere: it cannot score sound files")
         channels = info.extra.get(CHANNELS)
-        _models[bundle] = (model, _front_end(spec), channels if isinstance(channels, int) else 0)
+        _models[key] = (model, _front_end(spec), channels if isinstance(channels, int) else 0)
         while len(_models) > MODELS_KEPT:
             _models.popitem(last=False)
-    _models.move_to_end(bundle)
-    return _models[bundle]
+    _models.move_to_end(key)
+    return _models[key]
 
 
 def _front_end(spec: FeatureSpec) -> LogMel:

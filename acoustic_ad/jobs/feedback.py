@@ -18,6 +18,7 @@ from acoustic_ad.jobs.lock import hold_lock
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.models.bundle import BundleInfo, TrainingDetails
 from acoustic_ad.models.registry import Registry
+from acoustic_ad.models.signing import SigningKey
 from acoustic_ad.scores.calibration import Calibration
 from acoustic_ad.sound.clip import one_line
 
@@ -61,7 +62,7 @@ class Recalibration:
         }
 
 
-def recalibrate(store: Store, models: Path, machine: str) -> Recalibration:
+def recalibrate(store: Store, models: Path, machine: str, key: SigningKey | None = None) -> Recalibration:
     """Let the clips of the machine's false alarms join the calibration of its current model, as a new version.
 
     The model itself stays as it is, and so do the scores of known clips and the version of before. Raises TrainingError
@@ -81,7 +82,7 @@ def recalibrate(store: Store, models: Path, machine: str) -> Recalibration:
                 f"which alarms were false; their clips must have been judged by the current version {info.version}"
             )
         model.calibration = _grown(model.calibration, joining)
-        saved = registry.save(machine, model, _details(info, len(joining)))
+        saved = registry.save(machine, model, _details(info, len(joining)), key=key)
     return Recalibration(
         machine, saved.version, info.version, len(joining), saved.calibration.n, saved.calibration.promise
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from statistics import NormalDist
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
@@ -28,6 +28,9 @@ from acoustic_ad.jobs.history import History, history_of, mark_of, rows_of_conte
 from acoustic_ad.jobs.machine_facts import machine_row
 from acoustic_ad.jobs.schema import IS_FAILED, MachineRow, clip_scores, utc_time
 from acoustic_ad.jobs.store import Store, newest_of, root_text, write_machines
+
+if TYPE_CHECKING:
+    from acoustic_ad.models.signing import Trust
 
 MACHINES_AT_ONCE: Final = 50  # in one transaction
 NOTING_S: Final = 1.0  # that an interrupted job may still take
@@ -47,9 +50,9 @@ class Told:
     points: list[ClipPoint]
 
 
-def refresh(store: Store, models: Path, machines: Sequence[str]) -> None:
-    """Bring what is kept of these machines, and their alarms, up to date."""
-    baselines = Baselines(models)
+def refresh(store: Store, models: Path, machines: Sequence[str], trust: Trust | None = None) -> None:
+    """Bring what is kept of these machines, and their alarms, up to date; `trust` says whose policies count."""
+    baselines = Baselines(models, trust)
     for start in range(0, len(machines), MACHINES_AT_ONCE):
         wanted = list(machines[start : start + MACHINES_AT_ONCE])
         for attempt in range(TRIES):

@@ -85,7 +85,9 @@ def _write_holder(path: Path) -> None:
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     # The lock holds without it: on a full disk the job goes on to say so itself, with what it could not store.
     try:
-        beside.write_text(json.dumps(holder), encoding="utf-8")
+        beside.unlink(missing_ok=True)  # a link there would be written through
+        with beside.open("x", encoding="utf-8") as file:
+            file.write(json.dumps(holder))
         beside.replace(path)
     except OSError:
         with suppress(OSError):

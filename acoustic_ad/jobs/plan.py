@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from acoustic_ad.errors import BundleError, ClipError
 from acoustic_ad.jobs.schema import FileFact, LedgerEntry
@@ -14,6 +15,9 @@ from acoustic_ad.jobs.score_report import MODEL_CODES
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.tasks import FileStamp, ScoreTask
 from acoustic_ad.sound.manifest import Clip, recording_time, sha256_of
+
+if TYPE_CHECKING:
+    from acoustic_ad.models.signing import Trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,9 @@ class Planner:
         *,
         rescore: bool = False,
         retry_failed: bool = False,
+        trust: Trust | None = None,
     ) -> None:
-        self._store, self._models = store, models
+        self._store, self._models, self._trust = store, models, trust
         self._rescore, self._retry_failed = rescore, retry_failed
         self._ledger = store.files(root)
         self._current: dict[str, Model] = {}
@@ -128,9 +133,8 @@ class Planner:
         if model.bundle is None:
             raise BundleError(f"{clip.machine}: the model has no bundle")
         stamp = FileStamp(stat.st_size, stat.st_mtime_ns, stat.st_ino)
-        return Planned(
-            clip, fact, ScoreTask(clip.clip_id, clip.path, stamp, model.bundle, clip.columns), None, model.digest
-        )
+        task = ScoreTask(clip.clip_id, clip.path, stamp, model.bundle, clip.columns, digest=model.digest)
+        return Planned(clip, fact, task, None, model.digest)
 
     def _count_scored(self, machine: str, digest: str | None) -> None:
         self.known.already_scored += 1
@@ -161,7 +165,7 @@ class Planner:
     def _find_model(self, machine: str) -> Model:
         from acoustic_ad.models.registry import Registry
 
-        registry = Registry(self._models)
+        registry = Registry(self._models, self._trust)
         try:
             if registry.current(machine) is None:
                 return Model(None, None, ClipError("no_model", f"no model for {machine} in {self._models}"))

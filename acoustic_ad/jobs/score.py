@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from acoustic_ad.errors import AcousticADError, BundleError, ClipError, ManifestError, WorkersError
 from acoustic_ad.jobs.clip_rows import clip_row_of
@@ -29,6 +29,9 @@ from acoustic_ad.jobs.workers import LazyWorkers, deadline_s
 from acoustic_ad.report.rows import check_out_suffix, write_rows
 from acoustic_ad.sound.clip import one_line, printable_text
 from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest
+
+if TYPE_CHECKING:
+    from acoustic_ad.models.signing import Trust
 
 __all__ = ["ScoreOptions", "ScoreReport", "as_json", "score"]
 
@@ -62,6 +65,7 @@ class ScoreOptions:
     exit_on: str | None = None  # a key of EXIT_ON
     worker_memory_gib: float | None = None  # beyond its libraries; None: see `memory_share`
     targets: tuple[Target, ...] = ()  # who is told of changes
+    trust: Trust | None = None  # only models signed by one of its keys are used
 
 
 def score(options: ScoreOptions, on_progress: Callable[[int, int], None] = lambda done, total: None) -> ScoreReport:
@@ -106,7 +110,12 @@ class _Job:
             self.ignored["listed twice"] = len(clips) - len(unique)
         self.root = manifest.root
         self.planner = Planner(
-            store, self.root, options.models, rescore=options.rescore, retry_failed=options.retry_failed
+            store,
+            self.root,
+            options.models,
+            rescore=options.rescore,
+            retry_failed=options.retry_failed,
+            trust=options.trust,
         )
         self.outcomes: Counter[str] = Counter()
         self.failures: list[Failure] = []
@@ -151,7 +160,7 @@ class _Job:
         # that an older acoustic-ad judged, or whose current model, with the policy in its recipe, is another now.
         known = {row.machine: row.facts or {} for row in self.store.machines()}
         stale = {machine for machine in present if self.catching_up or self._is_stale(machine, known.get(machine))}
-        refresh(self.store, self.options.models, sorted(self.touched | stale))
+        refresh(self.store, self.options.models, sorted(self.touched | stale), self.options.trust)
 
     def _is_stale(self, machine: str, facts: Mapping[str, Any] | None) -> bool:
         return (

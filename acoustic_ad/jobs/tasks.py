@@ -41,6 +41,7 @@ class ScoreTask:
     stamp: FileStamp  # when its content was hashed
     bundle: Path
     columns: tuple[tuple[str, str], ...] = ()  # of the manifest, by name: a recipe may go by one of them
+    digest: str | None = None  # of the bundle, as the job has checked it: no other may take its place meanwhile
     settle_s: float = 0.0  # a file whose header leaves its length open is complete when left alone for this long
 
 

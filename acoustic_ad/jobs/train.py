@@ -19,6 +19,7 @@ from acoustic_ad.jobs.train_work import MachineClips, MachineTask, Trained, trai
 from acoustic_ad.jobs.worker_process import ProgressPipe
 from acoustic_ad.jobs.workers import Pending, Workers, deadline_s, outcome, progress_pipe, worker_pool
 from acoustic_ad.models.fitting import FEWEST_CLIPS
+from acoustic_ad.models.signing import SigningKey
 from acoustic_ad.recipe import Recipe
 from acoustic_ad.sound.clip import printable_text, time_in_name
 from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest
@@ -46,6 +47,7 @@ class TrainOptions:
     allow_findings: bool = False
     clip_timeout_s: float | None = None
     machine: str | None = None
+    signing_key: SigningKey | None = None
 
 
 @dataclass(slots=True)
@@ -188,7 +190,7 @@ def _train_groups(
             else:
                 learnable.append(found)
         if learnable:
-            task = MachineTask(name, options.recipe, learnable, options.models, options.promote)
+            task = MachineTask(name, options.recipe, learnable, options.models, options.promote, options.signing_key)
             running.append((task, workers.submit(train_machines, task)))
         while len(running) > workers.count:
             _collect(*running.pop(0), report)

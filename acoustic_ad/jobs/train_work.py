@@ -22,6 +22,7 @@ from acoustic_ad.models.fitting import MachineSound, fit_detectors
 from acoustic_ad.models.machine_model import MachineModel
 from acoustic_ad.models.planting import LONGEST_PLANTED_S, PlantedClip, chosen_for_planting, plant_in_waveforms
 from acoustic_ad.models.registry import Registry
+from acoustic_ad.models.signing import SigningKey
 from acoustic_ad.recipe import Recipe
 from acoustic_ad.sound.audio import mono_blocks
 from acoustic_ad.sound.features import LogMel
@@ -55,6 +56,7 @@ class MachineTask:
     machines: list[MachineClips]
     models: Path
     promote: bool
+    signing_key: SigningKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def train_machines(task: MachineTask) -> list[Trained]:
                 NEWEST_CLIP_AT: None if clips.newest is None else clips.newest.isoformat(),
             },
         )
-        info = registry.save(clips.machine, model, details, promote=task.promote)
+        info = registry.save(clips.machine, model, details, promote=task.promote, key=task.signing_key)
         calibration, detector = model.calibration, model.detector
         if calibration is None or detector is None:
             raise TrainingError(f"{clips.machine}: nothing was learnt")

@@ -1,8 +1,9 @@
-"""A model on disk: a folder with `bundle.json` (what it is) and `weights.safetensors` (its arrays), nothing else.
+"""A model on disk: a folder with `bundle.json` (what it is) and `weights.safetensors` (its arrays), nothing else but,
+where it was signed, `bundle.sig`.
 
 A bundle appears whole or not at all, and is refused whole: JSON, schema, hashes, keys, shapes and finiteness are
 checked before anything is built from it, and no format that can run code is ever read. The hashes prove that nothing
-was damaged or exchanged by halves; they do not prove who made the bundle.
+was damaged or exchanged by halves; they do not prove who made the bundle, see `signing`.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from acoustic_ad.models.bundle_info import (
     sha256,
 )
 from acoustic_ad.models.names import folder_name, stands_in
+from acoustic_ad.models.signing import SIGNATURE_NAME, SigningKey, Trust, read_signature, signature_of
 from acoustic_ad.recipe import parse_recipe
 
 if TYPE_CHECKING:  # torch and scikit-learn take seconds to import; listing models needs neither
@@ -52,8 +54,15 @@ MISFITS: Final = (ValueError, TypeError, LookupError, RuntimeError, ArithmeticEr
 LONGEST_REASON: Final = 500  # characters: it becomes one line of a log
 
 
-def write_bundle(folder: Path, machine: str, version: str, model: MachineModel, details: TrainingDetails) -> BundleInfo:
-    """Write a fitted model to `folder / version`, the folder being the machine's own.
+def write_bundle(
+    folder: Path,
+    machine: str,
+    version: str,
+    model: MachineModel,
+    details: TrainingDetails,
+    key: SigningKey | None = None,
+) -> BundleInfo:
+    """Write a fitted model to `folder / version`, the folder being the machine's own, signed where there is a key.
 
     It is written beside, read back, and renamed, so that it appears whole or not at all, also after a power cut.
     Raises BundleError (the model cannot be kept, the version exists, the disk refuses), NotFittedError.
@@ -71,6 +80,8 @@ def write_bundle(folder: Path, machine: str, version: str, model: MachineModel, 
         temporary.mkdir()
         write_durably(temporary / WEIGHTS_NAME, weights)
         write_durably(temporary / JSON_NAME, text)
+        if key is not None:
+            write_durably(temporary / SIGNATURE_NAME, signature_of(text, key))
         fsync_folder(temporary)
         info, kept = _read_files(temporary)
         _build(info, unpack_arrays(kept))
@@ -87,25 +98,27 @@ def write_bundle(folder: Path, machine: str, version: str, model: MachineModel, 
     return info
 
 
-def read_info(path: Path) -> BundleInfo:
+def read_info(path: Path, trust: Trust | None = None) -> BundleInfo:
     """What the bundle in folder `path` says of itself; no model is built.
 
-    JSON, schema, place and hashes (of the arrays too) are checked. Raises BundleError with the reason.
+    JSON, schema, place and hashes (of the arrays too) are checked, and where there is a `trust`, that it is signed by
+    one of its keys. Raises BundleError with the reason.
     """
     try:
-        info, _ = _read_files(path)
+        info, _ = _read_files(path, trust)
         return _in_its_place(path, info)
     except BundleError as error:
         raise BundleError(f"{path} was refused: {_in_short(error)}") from error
 
 
-def read_bundle(path: Path) -> tuple[MachineModel, BundleInfo]:
+def read_bundle(path: Path, trust: Trust | None = None) -> tuple[MachineModel, BundleInfo]:
     """The model in the bundle folder `path`, which stands where it was written: `<machine's folder>/<version>`.
 
-    Everything is checked before anything is built. Raises BundleError with the reason.
+    Everything is checked before anything is built, and the signature, where there is a `trust`, before all else.
+    Raises BundleError with the reason.
     """
     try:
-        info, weights = _read_files(path)
+        info, weights = _read_files(path, trust)
         return _build(_in_its_place(path, info), unpack_arrays(weights)), info
     except BundleError as error:
         raise BundleError(f"{path} was refused: {_in_short(error)}") from error
@@ -132,9 +145,12 @@ def _in_its_place(path: Path, info: BundleInfo) -> BundleInfo:
     return info
 
 
-def _read_files(path: Path) -> tuple[BundleInfo, bytes]:
+def _read_files(path: Path, trust: Trust | None = None) -> tuple[BundleInfo, bytes]:
     _check_folder(path)
-    info = parse(read_regular(path / JSON_NAME, MOST_JSON_BYTES))
+    text = read_regular(path / JSON_NAME, MOST_JSON_BYTES)
+    if trust is not None:
+        trust.check(text, read_signature(path))
+    info = parse(text)
     weights = read_regular(path / WEIGHTS_NAME, MOST_WEIGHTS_BYTES)
     said, found = info.files[WEIGHTS_NAME], _facts_of(weights)
     if said.bytes != found.bytes:
@@ -155,7 +171,7 @@ def _check_folder(path: Path) -> None:
     wanted = {JSON_NAME, WEIGHTS_NAME}
     if missing := sorted(wanted - entries):
         raise BundleError(f"missing: {', '.join(missing)}")
-    if extra := sorted(entries - wanted):
+    if extra := sorted(entries - wanted - {SIGNATURE_NAME}):
         raise BundleError(f"files that do not belong to a bundle: {', '.join(map(ascii, extra[:3]))}")
 
 

@@ -36,6 +36,14 @@ from acoustic_ad.models.bundle_files import (
 )
 from acoustic_ad.models.bundle_info import JSON_NAME, validated
 from acoustic_ad.models.names import folder_name, machine_name, version_name, version_number
+from acoustic_ad.models.signing import (
+    SigningKey,
+    Trust,
+    check_signature,
+    put_signature,
+    read_signature,
+    signature_of,
+)
 
 if TYPE_CHECKING:
     from acoustic_ad.models.machine_model import MachineModel
@@ -60,10 +68,13 @@ class Pointer(Facts):
 
 
 class Registry:
-    """The models of a fleet in one folder. Nothing is read before it is asked for."""
+    """The models of a fleet in one folder. Nothing is read before it is asked for.
 
-    def __init__(self, models: Path) -> None:
-        self.models = Path(models)
+    Where there is a `trust`, only bundles that one of its keys signed are loaded, told of or promoted.
+    """
+
+    def __init__(self, models: Path, trust: Trust | None = None) -> None:
+        self.models, self.trust = Path(models), trust
 
     def machines(self) -> list[str]:
         """Names of the machines that have at least one version, sorted."""
@@ -99,11 +110,11 @@ class Registry:
 
     def load(self, machine: str, version: str | None = None) -> tuple[MachineModel, BundleInfo]:
         """A model and what its bundle says, by default the current version; raises BundleError with the reason."""
-        return read_bundle(self.bundle_path(machine, version))
+        return read_bundle(self.bundle_path(machine, version), self.trust)
 
     def info(self, machine: str, version: str | None = None) -> BundleInfo:
         """What a bundle says of itself, without building its model; raises BundleError with the reason."""
-        return read_info(self.bundle_path(machine, version))
+        return read_info(self.bundle_path(machine, version), self.trust)
 
     def digest_as_said(self, machine: str, version: str | None = None) -> str | None:
         """The digest of a version, by default the current one, in its bundle's own words and unchecked; None without.
@@ -121,18 +132,32 @@ class Registry:
         """What a bundle says of itself, and its calibration, without building its model; raises BundleError."""
         return read_calibration(self.bundle_path(machine, version))
 
-    def save(self, machine: str, model: MachineModel, details: TrainingDetails, promote: bool = True) -> BundleInfo:
-        """Keep a fitted model as the next version, in use at once unless `promote` is False.
+    def save(
+        self,
+        machine: str,
+        model: MachineModel,
+        details: TrainingDetails,
+        promote: bool = True,
+        key: SigningKey | None = None,
+    ) -> BundleInfo:
+        """Keep a fitted model as the next version, in use at once unless `promote` is False, signed if there is a key.
 
         Raises BundleError (it cannot be kept or written; the version in use stays), NotFittedError.
         """
         pointer = self._mendable_pointer(machine)
         newest = 1 + max([pointer.newest, *(version_number(version) or 0 for version in self.versions(machine))])
         version = version_name(newest)
-        info = write_bundle(self.folder_of(machine), machine, version, model, details)
+        info = write_bundle(self.folder_of(machine), machine, version, model, details, key)
         pointer = pointer.model_copy(update={"newest": newest})
         self._point(_promoted(pointer, version) if promote else pointer)
         return info
+
+    def sign(self, machine: str, version: str | None, key: SigningKey) -> str:
+        """Sign a version, by default the current one, after it has loaded, and name it; raises BundleError."""
+        bundle = self.bundle_path(machine, version)
+        read_bundle(bundle)
+        put_signature(bundle, signature_of(read_regular(bundle / JSON_NAME, MOST_JSON_BYTES), key))
+        return bundle.name
 
     def promote(self, machine: str, version: str) -> None:
         """Put a version into use, after it has loaded; raises BundleError."""
@@ -168,7 +193,10 @@ class Registry:
         rows: list[tuple[str, str, str | None]] = []
         for version in self.versions(machine):
             try:
+                bundle = self.bundle_path(machine, version)
                 self.load(machine, version)
+                if self.trust is None and (signature := read_signature(bundle)) is not None:
+                    check_signature(read_regular(bundle / JSON_NAME, MOST_JSON_BYTES), signature)
                 rows.append((machine, version, None))
             except BundleError as error:
                 rows.append((machine, version, str(error)))

@@ -165,7 +165,9 @@ def write_fleet_csv(path: Path, fleet: FleetStatus) -> None:
     target = Path(os.path.realpath(path))
     beside = target.with_name(f".acoustic-ad.{os.getpid()}.tmp")
     try:
-        beside.write_text(text.getvalue(), encoding="utf-8", newline="")
+        beside.unlink(missing_ok=True)  # a link there would be written through
+        with beside.open("x", encoding="utf-8", newline="") as file:
+            file.write(text.getvalue())
         beside.replace(target)
     except OSError as error:
         raise StoreError(f"{one_line(str(target))} cannot be written: {error.strerror or error}") from error

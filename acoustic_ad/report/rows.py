@@ -81,7 +81,8 @@ def write_rows(path: str | Path, rows: Iterable[ClipRow]) -> int:
     target = Path(os.path.realpath(path))  # a link stays one: the file that it points to is replaced
     beside = target.with_name(f".acoustic-ad.{os.getpid()}.tmp")  # short: the target's name may be as long as names get
     try:
-        with beside.open("wb") as file:
+        beside.unlink(missing_ok=True)  # of a job that died; or a link, which nobody's file must be written through
+        with beside.open("xb") as file:
             count = write(file, rows)
             file.flush()
             os.fsync(file.fileno())
