@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -110,6 +110,7 @@ def add_event(
     _check_word("KIND", kind, EVENT_KINDS)
     moment = datetime.now(UTC) if at is None else utc_moment(at, "--at")
     with Store.open(db, create=False) as store:
+        _check_past("--at", moment, [row.last_clip_at for row in store.machines() if row.machine == machine])
         kept = keep(store, EventRow(machine, moment, kind, note, by))
         refresh(store, models, [machine])
     if as_json:
@@ -148,6 +149,15 @@ def utc_moment(text: str, option: str) -> datetime:
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise UsageError(f"{option} {text!r} is no time: write it as 2026-01-05T14:30Z") from None
+
+
+def _check_past(option: str, moment: datetime, heard: list[datetime | None]) -> None:
+    """UsageError for what is neither past nor within the clips of a recorder whose clock is ahead."""
+    from acoustic_ad.errors import UsageError
+
+    latest = max([datetime.now(UTC), *(at for at in heard if at is not None)])
+    if moment > latest + timedelta(days=1):
+        raise UsageError(f"{option} {moment:%Y-%m-%d %H:%M} UTC has not come yet: tell it once it has happened")
 
 
 def _check_word(option: str, word: str, known: tuple[str, ...]) -> None:

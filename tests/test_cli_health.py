@@ -250,6 +250,7 @@ def test_events_that_are_none(worn: Plant) -> None:
         (("fan", "party"), "maintenance, false-alarm, confirmed-fault"),
         (("fun", "maintenance"), "no machine 'fun'"),
         (("fan", "maintenance", "--at", "soon"), "is no time"),
+        (("fan", "maintenance", "--at", "2199-01-01T00:00Z"), "has not come yet"),
     ):
         assert word in acoustic_ad("events", "add", *arguments, *worn.where, code=2).complaint
     assert acoustic_ad("events", "list", "--db", worn.db).out.startswith("no events yet")

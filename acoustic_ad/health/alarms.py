@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from acoustic_ad.health.policy import Policy
-from acoustic_ad.health.records import Episode
+from acoustic_ad.health.records import BECAME_ALARM, Episode
 
 AlarmState = Literal["unacknowledged", "acknowledged", "returned", "cleared", "shelved"]
 ActionKind = Literal["ack", "shelve", "unshelve"]
@@ -41,7 +41,8 @@ class AlarmLife:
     """Where an alarm stands.
 
     unacknowledged: it is there, and nobody has said that they know; acknowledged: somebody has; returned: it went by
-    itself, before anybody had; cleared: gone and known; shelved: out of sight for a while, whatever it does.
+    itself, before anybody had; cleared: gone and known, or a warning that became an alarm, which then has a life of its
+    own; shelved: out of sight for a while, whatever it does.
     """
 
     state: AlarmState
@@ -79,6 +80,7 @@ class _Life:
     acknowledged: Action | None = None
     shelved: Action | None = None
     returned: bool = False
+    replaced: bool = False  # a warning by the alarm that it became: that one is to be acknowledged
     audit: list[AuditEntry] = field(default_factory=list)
 
     def until(self, moment: datetime) -> None:
@@ -92,7 +94,7 @@ class _Life:
             elif what == "raised again":
                 self.acknowledged = None
             else:
-                self.returned = True
+                self.returned, self.replaced = True, what == BECAME_ALARM
             self.audit.append(AuditEntry(at, what))
 
     def act(self, action: Action) -> None:
@@ -107,7 +109,7 @@ class _Life:
             self.shelved = None
             what = "unshelved"
         self.audit.append(AuditEntry(action.at, what, action.by, action.comment))
-        if self.returned and action.kind == "ack":
+        if self.returned and not self.replaced and action.kind == "ack":
             self.audit.append(AuditEntry(action.at, "cleared"))
 
     def now(self) -> AlarmLife:
@@ -116,7 +118,7 @@ class _Life:
         if self.shelved is not None:
             state: AlarmState = "shelved"
         elif self.returned:
-            state = "returned" if known is None else "cleared"
+            state = "returned" if known is None and not self.replaced else "cleared"
         else:
             state = "unacknowledged" if known is None else "acknowledged"
         who = self.shelved or known
@@ -134,7 +136,8 @@ class _Life:
         coming = []
         gone = self.episode.cleared_at
         if not self.returned and gone is not None:
-            coming.append((gone, "returned to normal" if self.acknowledged is None else "cleared"))
+            how = "returned to normal" if self.acknowledged is None else "cleared"
+            coming.append((gone, BECAME_ALARM if self.episode.cleared_by == BECAME_ALARM else how))
         if self.shelved is not None and self.shelved.until is not None:
             coming.append((max(self.shelved.until, self.shelved.at), "shelving ended"))
         if self.acknowledged is not None and not self.returned:

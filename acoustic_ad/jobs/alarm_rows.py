@@ -71,7 +71,10 @@ def _life(alarm: AlarmRow, actions: Sequence[ActionRow], as_of: datetime) -> Ala
     rule, worst = str(alarm.facts.get("rule", "")), tuple(alarm.facts.get("worst", ()))
     began_at = utc_time(alarm.facts.get("began_at")) or alarm.raised_at
     level: Any = alarm.level
-    episode = Episode(level, alarm.raised_at, alarm.cleared_at, rule, alarm.index or 0.0, worst, began_at)
+    how = str(alarm.facts.get("cleared_by") or "")
+    episode = Episode(
+        level, alarm.raised_at, alarm.cleared_at, rule, alarm.index or 0.0, worst, began_at, cleared_by=how
+    )
     # The policy that told the episode is that of the machine; all that its life depends on is kept with it.
     kept = alarm.facts.get("realarm_days")
     policy = Policy() if kept is None else Policy(realarm_days=float(kept))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -49,6 +50,18 @@ def test_gone_before_anybody_looked():
     later = life(7, act(6, "ack"), cleared=4)
     assert later.state == "cleared"
     assert [entry.what for entry in later.audit] == ["raised", "returned to normal", "acknowledged", "cleared"]
+
+
+@pytest.mark.parametrize("acknowledged", [False, True])
+def test_a_warning_that_became_an_alarm_waits_for_nobody(acknowledged):
+    """There is one thing to acknowledge, not two."""
+    warning = replace(episode(4, "warning"), cleared_by="became an alarm")
+    done = [act(2, "ack", alarm=warning)] if acknowledged else []
+    found = alarm_life(warning, done, on(5), POLICY)
+    assert (found.state, found.audit[-1].what, found.audit[-1].at) == ("cleared", "became an alarm", on(4))
+    assert alarm_life(warning, done, on(3), POLICY).state == ("acknowledged" if acknowledged else "unacknowledged")
+    late = alarm_life(warning, [act(6, "ack", alarm=warning)], on(7), POLICY)
+    assert late.state == "cleared" and late.audit[-1].what == "acknowledged"
 
 
 def test_an_acknowledged_alarm_that_stays_speaks_up_again():
