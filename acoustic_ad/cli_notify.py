@@ -11,7 +11,8 @@ from acoustic_ad.console import answer, answer_json, command
 notify_app = typer.Typer(help="Messages of state changes: try a target, see what waits.", no_args_is_help=True)
 TARGET_HELP = (
     "webhook:https://host/path, mqtt://host/topic, or apprise:env:NAME / apprise:file:PATH for e-mail and chat. "
-    "Keys come from the environment: ACOUSTIC_AD_WEBHOOK_KEY, ACOUSTIC_AD_MQTT_USER and _PASSWORD, or ..._FILE."
+    "Keys come from the environment: ACOUSTIC_AD_WEBHOOK_KEY, ACOUSTIC_AD_MQTT_USER and _PASSWORD, or "
+    "from the file that the same name with _FILE names."
 )
 NotifyTargets = Annotated[
     list[str] | None, typer.Option("--notify", help=f"Tell of state changes, once each; repeatable. {TARGET_HELP}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from written_page import Page
 
 from acoustic_ad.cli_demo import write_demo_page
@@ -22,20 +23,20 @@ LIFE: RunOptions = {
 }  # fmt: skip
 
 
-def test_a_demo_ends_with_its_page(recipe: Path, tmp_path: Path) -> None:
+def test_a_demo_ends_with_its_page(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said: list[str] = []
     demo = Demo(tmp_path / "demo", str(recipe), 1, said.append, said.append, lambda *news: None)
     run_demo(demo, only_simulate=False, fleet=FLEET, life=LIFE)
     write_demo_page(demo)
     out = tmp_path / "demo" / "report.html"
-    assert f"The page is {out} (" in said[-1]
+    printed = capsys.readouterr()
+    assert f"The page is {out} (" in printed.out and "acoustic-ad report " in printed.err
     page = Page(out)
     assert sorted(page.names) == ["fan/id_00", LIFE_OF]
     life = page.data["details"][LIFE_OF]
     assert len(life["story"]["t"]) == 11 * 4 and life["story"]["span"] > 10 * 86400
     faults = page.data["details"]["fan/id_00"]["model"]["labelled"]["faults"]
     assert faults and sum(one["n"] for one in faults) == 3, "kinds of faults by the manifest"
-    assert [words for words in said if words.startswith("\nacoustic-ad report ")]
     assert (tmp_path / "demo" / "scores.csv").read_text().count("fan/id_00") >= 6
 
 
