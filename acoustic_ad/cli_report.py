@@ -77,8 +77,12 @@ def explain(
     ] = None,
     db: Db = "acoustic-ad.db",
     models: Models = Path("models"),
+    condition: Annotated[
+        str | None, typer.Option("--condition", help="Of the clip, where the model goes by a manifest column.")
+    ] = None,
     clip_timeout: Annotated[
-        float | None, typer.Option("--clip-timeout", min=0.1, help="Seconds that the clip may take (default: 30).")
+        float | None,
+        typer.Option("--clip-timeout", min=0.1, help="Seconds that the clip may take (default: as `score`)."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -105,7 +109,7 @@ def explain(
     file = sqlite_path(db)
     asked = machine is None and (file is None or file.is_file())
     with Store.open(db, read_only=True, create=False) if asked else nullcontext() as store:
-        found = explain_clip(clip, models, machine, store, clip_timeout)
+        found = explain_clip(clip, models, machine, store, clip_timeout, condition)
     if out is not None:
         write_explained(out, found)
     if as_json:

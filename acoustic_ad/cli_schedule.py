@@ -45,7 +45,8 @@ def systemd(
     exit_on: ExitOn = None,
     name: Name = "acoustic-ad",
     environment: Annotated[
-        str | None, typer.Option("--environment", help="File of KEY=value lines, for ACOUSTIC_AD_DB and secrets.")
+        str | None,
+        typer.Option("--environment", help="File of KEY=value lines: secrets, the URL ACOUSTIC_AD_DB."),
     ] = None,
     user: Annotated[str | None, typer.Option("--user", help="User that the service runs as (default: root).")] = None,
     program: Program = None,
@@ -115,7 +116,7 @@ def kubernetes(
     from acoustic_ad.jobs.schedule_kubernetes import Cluster, cron_job
 
     further = list(extra or [])
-    if "--workers" not in further:  # a container sees the cores of its node
+    if not any(word.split("=")[0] == "--workers" for word in further):  # a container sees the cores of its node
         further += ["--workers", str(max(1, int(float(cpu)) if cpu.replace(".", "", 1).isdigit() else 1))]
     job = _job(name, every, folder, models, db, exit_on, program, environment, further)
     cluster = Cluster(volumes=tuple(volume or ()), cpu=cpu, memory=memory)
@@ -188,6 +189,7 @@ def _word(text: str) -> str:
 
 def _tell(files: dict[str, str], out: Path | None, as_json: bool, next_step: str) -> None:
     from acoustic_ad.errors import AcousticADError
+    from acoustic_ad.whole_file import whole_file
 
     written: Sequence[Path] = []
     if out is not None:
@@ -195,11 +197,8 @@ def _tell(files: dict[str, str], out: Path | None, as_json: bool, next_step: str
             out.mkdir(parents=True, exist_ok=True)
             written = [out / name for name in files]
             for path in written:
-                beside = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
-                beside.unlink(missing_ok=True)  # a link there would be written through
-                with beside.open("x", encoding="utf-8") as file:
-                    file.write(files[path.name])
-                beside.replace(path)
+                with whole_file(path) as file:
+                    file.write(files[path.name].encode())
         except OSError as error:
             raise AcousticADError(f"{error.filename or out}: cannot be written: {error.strerror or error}") from error
     if as_json:

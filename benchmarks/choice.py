@@ -61,7 +61,7 @@ def evidence(recipe: Recipe, fitted: FittedDetector, log_mel: FloatArray) -> Cli
 def scorers(recipe: Recipe, fitted: FittedDetector) -> dict[str, ClipScorer]:
     """Scorers to choose from, none of them twice, and last `auto`, which fuses those that find most together."""
     known = fitted.evidence[0].statistics
-    own = make_scorer(recipe.scorer.kind, statistics=recipe.scorer.statistics, gwrp_r=recipe.scorer.gwrp_r)
+    own = make_scorer(**recipe.scorer.model_dump())
     fixed: dict[str, ClipScorer] = {OWN: own, "paper": Paper()}
     for statistic, backend in CANDIDATES:
         alike = isinstance(own, StatisticalScorer) and own.components == ((statistic, backend),)
@@ -153,7 +153,7 @@ def main() -> None:
     if options.quick:
         options.seeds, options.snrs_db = [0], [0.0]
     loaded = [load_recipe(recipe) for recipe in options.recipes]
-    if wrong := [recipe.name for recipe in loaded if recipe.chooses or recipe.condition]:
+    if wrong := [one.name for one in loaded if one.members or one.scorer.kind == "auto" or one.condition]:
         raise SystemExit(f"{', '.join(wrong)}: give recipes with one detector, a fixed scorer and no condition")
     sets = sets_of(options)
     results = run(options, judge_candidates, "choice", sets)

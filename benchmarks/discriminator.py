@@ -2,8 +2,8 @@
 
     python benchmarks/discriminator.py [--recipes ganomaly ganomaly_paper] [--snrs-db 0]
 
-Half right is chance; all right is a discriminator that has won and teaches nothing more. One network is trained per
-machine and seed, as `train` trains the first one; AUC is that of the paper's score, the distance of the codes.
+Half right is chance; all right is a discriminator that has won and teaches nothing more. The accuracy is that
+of the first network per machine and seed; AUC that of the last one, by the paper's score, the distance of the codes.
 """
 
 from __future__ import annotations

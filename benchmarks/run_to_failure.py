@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -98,10 +99,14 @@ class Job:
         out, err, code = io.StringIO(), io.StringIO(), 0
         words = ("acoustic-ad", *words, "--json")
         with redirect_stdout(out), redirect_stderr(err), patch.object(sys, "argv", list(words)):
+            handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
             try:
                 acoustic_ad()
             except SystemExit as end:
                 code = int(end.code or 0)
+            finally:  # the program goes deaf to them when it ends
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
         if code not in SUCCESS:
             raise SystemExit(f"{' '.join(words)}: exit {code}\n{err.getvalue()[-2000:]}")
         return json.loads(out.getvalue())

@@ -37,6 +37,18 @@ def test_a_load_that_was_not_learnt_is_said(by_load: Path) -> None:
     assert list(notes.values()) == ["load 'reverse' was not in training"]
 
 
+def test_explain_judges_as_score_does_where_it_is_told_the_condition(by_load: Path) -> None:
+    acoustic_ad("score", "sound", "--split", "test", "--out", "rows.jsonl", "--db", "explained.db", cwd=by_load)
+    row = json.loads((by_load / "rows.jsonl").read_text().splitlines()[0])
+    with (by_load / "sound" / "manifest.csv").open(newline="") as file:
+        load = {one["path"]: one["load"] for one in csv.DictReader(file)}[row["clip_id"]]
+    words = ("explain", f"sound/{row['clip_id']}", "--machine", row["machine"], "--json")
+    told = json.loads(acoustic_ad(*words, "--condition", load, cwd=by_load).out)
+    assert (told["score"], told["p_value"]) == (row["score"], row["p_value"])
+    unlike = json.loads(acoustic_ad(*words, "--condition", "reverse", cwd=by_load).out)
+    assert unlike["score"] != row["score"]
+
+
 def test_the_model_tells_its_conditions_and_how_faint_a_fault_it_finds(by_load: Path) -> None:
     shown = acoustic_ad("models", "show", "fan", cwd=by_load).out
     assert "load: full, idle" in shown

@@ -95,7 +95,7 @@ def test_files_and_documents(arguments, tmp_path):
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (("--every", "45s"), "watch"),
+        (("--every", "45s"), "whole minutes"),
         (("--every", "often"), "--every"),
         (("--name", "a\nb"), "rename"),
         (("--exit-on", "smoke"), "--exit-on"),
@@ -117,6 +117,12 @@ def test_options_that_score_would_refuse():
     assert "--nonsense" in acoustic_ad(*base, "--nonsense", code=2).err
     assert "whole path" in acoustic_ad(*base, "--out", "rows.csv", code=2).complaint
     assert "pass --db" in acoustic_ad("schedule", "cron", "--every", "1h", "--folder", "/srv/sound", code=2).complaint
+
+
+@pytest.mark.parametrize("words", [("--workers", "4"), ("--workers=4",)])
+def test_workers_that_were_asked_for_stay(words):
+    where = ("--folder", "/data/sound", "--db", "/data/a.db", "--models", "/data/models")
+    assert acoustic_ad("schedule", "kubernetes", "--every", "1h", *where, "--", *words).out.count("--workers") == 1
 
 
 def test_a_password_belongs_into_the_environment(tmp_path):

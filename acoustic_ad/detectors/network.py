@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,16 @@ from acoustic_ad.detectors.base import Evidence, FloatArray, State, check_state,
 from acoustic_ad.detectors.training import SCORING_BATCH, evidence_by
 
 
-class NetworkDetector:
+class NetworkDetector(ABC):
     """A detector whose knowledge is the weights of `_network`; `_batch` patches go through it at a time."""
 
     _network: nn.Module
     _batch = SCORING_BATCH
     _fitted = False
 
+    @abstractmethod
     def module(self) -> nn.Module:
         """As `Detector.module`; each network has its own."""
-        raise NotImplementedError
 
     def evidence(self, patches: FloatArray) -> Evidence:
         """Evidence for patches [N, frames, mels]."""

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from acoustic_ad.errors import BundleError, ClipError
+from acoustic_ad.jobs.limits import deadline_paused
 from acoustic_ad.jobs.tasks import Unscored
 from acoustic_ad.models.bundle import read_bundle
 from acoustic_ad.models.excess import ExcessMap, excess_map
@@ -70,7 +71,8 @@ def map_clip(task: MapTask) -> ClipMap | Unscored:
     `changed` where the file holds other bytes than those that were scored.
     """
     try:
-        model, front_end = _loaded(task.bundle)
+        with deadline_paused():  # a slow share of models is not the clip's fault
+            model, front_end = _loaded(task.bundle)
         if task.sha256 is not None and _sha256(task.path) != task.sha256:
             raise ClipError("changed", "the file holds other sound than when it was scored")
         sound, cut = _sound(task.path, model)

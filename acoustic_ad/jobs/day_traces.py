@@ -80,23 +80,36 @@ def traces_of(connection: sa.Connection, machine: str) -> Traces:
     return found
 
 
-def add_traces(connection: sa.Connection, machine: str, traces: Traces, now: datetime) -> int:
-    """Write them to their days, inside the caller's transaction; returns how many days they are of.
+def without_renewed(old: Iterable[Judged], new: Iterable[Judged]) -> list[Judged]:
+    """The `old` ones that `new` ones do not stand for.
+
+    A clip is known by its content, whatever time it is given when it is scored again; but a broken sensor makes the
+    same bytes at different times.
+    """
+    new = list(new)
+    contents = {clip.sha256 for clip in new if clip.status != "sensor_fault"}
+    moments = {(clip.sha256, clip.recorded_at) for clip in new}
+    return [clip for clip in old if clip.sha256 not in contents and (clip.sha256, clip.recorded_at) not in moments]
+
+
+def add_traces(connection: sa.Connection, machine: str, traces: Traces, now: datetime) -> None:
+    """Write them to their days, inside the caller's transaction.
 
     A clip that has a trace already, because it was scored again after it had been pruned, has the new one only.
     """
     clips, failed = _by_day(traces.clips), _by_day(traces.failed)
-    days = sorted(clips.keys() | failed.keys())
-    for day in days:
+    own = clips.keys() | failed.keys()
+    known = connection.scalars(sa.select(machine_days.c.day).where(machine_days.c.machine == machine)).all()
+    for day in sorted(own.union(known)):
         here = (machine_days.c.machine == machine) & (machine_days.c.day == day)
         data = connection.scalar(sa.select(machine_days.c.trace).where(here))
         before = Traces() if data is None else Traces.unpacked(data)
-        renewed = {clip.sha256 for clip in clips.get(day, [])}
-        kept = [clip for clip in before.clips if clip.sha256 not in renewed]
+        kept = without_renewed(before.clips, traces.clips)
+        if day not in own and len(kept) == len(before.clips):
+            continue
         whole = Traces(sorted([*kept, *clips.get(day, [])], key=_order), [*before.failed, *failed.get(day, [])])
         row = {"machine": machine, "day": day, **summary_of(whole), "trace": whole.packed(), "pruned_at": utc_text(now)}
         upsert(connection, machine_days, ["machine", "day"], [row], update=True)
-    return len(days)
 
 
 def summary_of(traces: Traces) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from acoustic_ad.jobs.clip_map import ClipMap, MapTask, map_clip
 from acoustic_ad.jobs.schema import clip_scores
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.tasks import FileStamp, Off, Scored, ScoreTask, Unscored, score_clip
-from acoustic_ad.jobs.workers import LazyWorkers, deadline_s
+from acoustic_ad.jobs.workers import BYTES_A_SECOND, LazyWorkers, deadline_s
 from acoustic_ad.models.registry import Registry
 from acoustic_ad.scores.explain import Standout
 from acoustic_ad.sound.clip import one_line, sha256_of
@@ -44,11 +44,14 @@ def explain_clip(
     machine: str | None = None,
     store: Store | None = None,
     clip_timeout_s: float | None = None,
+    condition: str | None = None,
 ) -> ExplainedClip:
     """Hear a clip with its machine's current model, exactly as `score` does, and see where it stands out.
 
-    Without `machine` it is found, see `machine_of`. Of a clip longer than a minute, the map shows the first minute; the
-    verdict is of all of it. Raises UsageError, BundleError, and AcousticADError for a clip that cannot be used.
+    Without `machine` it is found, see `machine_of`. `condition` is that of the clip, where the model goes by a manifest
+    column; without it, all conditions together judge. Of a clip longer than a minute, the map shows
+    the first minute; the verdict is of all of it. Raises UsageError, BundleError, and AcousticADError for a clip that
+    cannot be used.
     """
     name = one_line(str(path))
     try:
@@ -58,9 +61,13 @@ def explain_clip(
     registry = Registry(models)
     machine = machine_of(path, registry, store, sha256) if machine is None else machine
     bundle, info = registry.bundle_path(machine), registry.info(machine)
-    task = _Task(MapTask(path, bundle, sha256), ScoreTask(path.name, path, stamp, bundle))
+    by = info.recipe.condition
+    if condition is not None and not by:
+        raise UsageError(f"--condition: the model of {one_line(machine)} goes by no condition: leave it out")
+    columns = () if condition is None else ((by, condition),)
+    task = _Task(MapTask(path, bundle, sha256, columns=columns), ScoreTask(path.name, path, stamp, bundle, columns))
     with LazyWorkers(1) as workers:
-        ((_, result),) = workers.map(_hear, [(task, deadline_s(0.0, clip_timeout_s))])
+        ((_, result),) = workers.map(_hear, [(task, deadline_s(stamp.size / BYTES_A_SECOND, clip_timeout_s))])
     if isinstance(result, ClipError | Unscored):
         known = CLIP_CODES | SENSOR_CODES
         raise AcousticADError(f"{name} cannot be explained: {result.code} ({known[result.code]}): {result.reason}")

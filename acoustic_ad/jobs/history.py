@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from acoustic_ad.jobs.alarm_book import events_of
 from acoustic_ad.jobs.alarm_schema import EventRow, events
 from acoustic_ad.jobs.coverage import Heard
-from acoustic_ad.jobs.day_traces import Judged, traces_of
+from acoustic_ad.jobs.day_traces import Judged, traces_of, without_renewed
 from acoustic_ad.jobs.schema import IS_BROKEN, IS_FAILED, ClipRow, clip_row, clip_scores, files
 from acoustic_ad.jobs.store import Store, newest_of
 from acoustic_ad.jobs.upkeep_schema import machine_days
@@ -51,8 +51,7 @@ def history_of(store: Store, machine: str) -> History:
         ]
         traces = traces_of(connection, machine)
         if traces.clips:  # what was scored again after it had been pruned counts by its row
-            stored = {clip.sha256 for clip in clips}
-            clips = _in_order([*(clip for clip in traces.clips if clip.sha256 not in stored), *clips])
+            clips = _in_order([*without_renewed(traces.clips, clips), *clips])
         known = events_of(connection, machine)
         return History(machine, _dated(clips), traces.failed + lost, known, mark_of(connection, machine))
 

@@ -92,9 +92,7 @@ def _is_special(code: int) -> bool:
 def whole_minutes(every_s: float) -> int:
     """An interval in minutes; raises UsageError for what no scheduler does."""
     if every_s < 60 or every_s % 60:
-        raise UsageError(
-            f"--every {interval_words(every_s)}: schedulers go by whole minutes; `acoustic-ad watch` can do that"
-        )
+        raise UsageError(f"--every {interval_words(every_s)}: schedulers go by whole minutes")
     return int(every_s // 60)
 
 

@@ -25,7 +25,7 @@ from acoustic_ad.jobs.score_report import MODEL_CODES, Failure, ScoreReport, as_
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.store_lock import hold_store
 from acoustic_ad.jobs.tasks import Off, Scored, ScoreTask, Unscored, rehearsal, score_clip
-from acoustic_ad.jobs.workers import LazyWorkers, deadline_s
+from acoustic_ad.jobs.workers import BYTES_A_SECOND, LazyWorkers, deadline_s
 from acoustic_ad.report.rows import check_out_suffix, write_rows
 from acoustic_ad.sound.clip import one_line, printable_text
 from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest
@@ -38,7 +38,6 @@ __all__ = ["ScoreOptions", "ScoreReport", "as_json", "score"]
 # A batch is committed when it is this large or this old: a kill costs at most the work of one batch.
 BATCH_ROWS = 200
 BATCH_S = 5.0
-BYTES_A_SECOND = 16_000
 # How loud a log is about a clip.
 CLIP_LEVELS = {
     "scored": logging.DEBUG, "off": logging.DEBUG, "sensor_fault": logging.WARNING, "failed": logging.WARNING

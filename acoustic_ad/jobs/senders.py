@@ -50,7 +50,7 @@ def within_deadline(action: Callable[[], None]) -> None:
     """Do what may hang, within `DEADLINE_S`; whatever goes wrong is a DeliveryError, without addresses or keys."""
     ended: list[DeliveryError | None] = []
 
-    def attempt() -> None:
+    def _attempt() -> None:
         try:
             action()
             ended.append(None)
@@ -63,7 +63,7 @@ def within_deadline(action: Callable[[], None]) -> None:
             ended.append(DeliveryError(f"it failed with {type(error).__name__}"))
 
     # A thread that hangs in a library is left behind: it ends with the program.
-    thread = threading.Thread(target=attempt, daemon=True, name="notify")
+    thread = threading.Thread(target=_attempt, daemon=True, name="notify")
     thread.start()
     thread.join(DEADLINE_S)
     if not ended:

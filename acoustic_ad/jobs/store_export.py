@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +16,7 @@ from acoustic_ad.jobs.schema import clip_scores, files, machines, runs
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.upkeep_schema import machine_days
 from acoustic_ad.sound.clip import one_line
+from acoustic_ad.whole_file import whole_file
 
 if TYPE_CHECKING:
     import pyarrow
@@ -60,23 +59,15 @@ def _export(connection: sa.Connection, table: sa.Table, path: Path) -> Written:
     from pyarrow import parquet
 
     schema = pyarrow.schema([_field(column) for column in table.columns])
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     rows = 0
     try:
-        with beside.open("wb") as file:
-            with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
-                for batch in _batches(connection, table, schema):
-                    writer.write_batch(batch)
-                    rows += batch.num_rows
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        with whole_file(path) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+            for batch in _batches(connection, table, schema):
+                writer.write_batch(batch)
+                rows += batch.num_rows
     except OSError as error:
         why = error.strerror or str(error)
         raise StoreError(f"{one_line(str(path))} cannot be written: {why}: make room, or name another --out") from error
-    finally:
-        with suppress(OSError):
-            beside.unlink()
     return Written(table.name, path, rows, path.stat().st_size)
 
 

@@ -17,7 +17,7 @@ from acoustic_ad.jobs.lock import hold_lock
 from acoustic_ad.jobs.tasks import ReadTask, Unscored, reading_rehearsal
 from acoustic_ad.jobs.train_work import MachineClips, MachineTask, Trained, train_machines
 from acoustic_ad.jobs.worker_process import ProgressPipe
-from acoustic_ad.jobs.workers import Pending, Workers, deadline_s, outcome, progress_pipe, worker_pool
+from acoustic_ad.jobs.workers import BYTES_A_SECOND, Pending, Workers, deadline_s, outcome, progress_pipe, worker_pool
 from acoustic_ad.models.fitting import FEWEST_CLIPS
 from acoustic_ad.models.signing import SigningKey
 from acoustic_ad.recipe import Recipe
@@ -25,8 +25,6 @@ from acoustic_ad.sound.clip import printable_text, time_in_name
 from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest
 from acoustic_ad.sound.manifest_check import REFUSED_BY_TRAIN, Finding, check_manifest
 
-# Assumed when a file's length is not known yet: bytes a second of 16 kHz, 16 bit, one channel, packed to a half.
-BYTES_A_SECOND = 16_000
 # Findings that spoil their own clip only: it is left out, as one that cannot be decoded.
 LEFT_OUT_BY_NAME = frozenset({"unreadable", "outside_root"})
 # Clips of split `calibration` take over from cross-fitting when there are at least this many.

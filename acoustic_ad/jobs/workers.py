@@ -26,6 +26,8 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 Future = Any  # pebble's ProcessFuture, which has no typed result
 
+# Assumed when a file's length is not known yet: bytes a second of 16 kHz, 16 bit, one channel, packed to a half.
+BYTES_A_SECOND = 16_000
 # What a clip's deadline grants on top of a tenth of its length.
 DEADLINE_S = 30.0
 # Futures in flight per worker: enough that none waits for the parent, few enough that an interrupt drops little.

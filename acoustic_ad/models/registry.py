@@ -70,7 +70,7 @@ class Pointer(Facts):
 class Registry:
     """The models of a fleet in one folder. Nothing is read before it is asked for.
 
-    Where there is a `trust`, only bundles that one of its keys signed are loaded, told of or promoted.
+    Where there is a `trust`, only bundles that one of its keys signed are loaded or promoted.
     """
 
     def __init__(self, models: Path, trust: Trust | None = None) -> None:

@@ -6,7 +6,6 @@ import csv
 import io
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +20,7 @@ from acoustic_ad.jobs.replay import Replayed, count_of_level
 from acoustic_ad.report.rows import csv_cell
 from acoustic_ad.report.tables import text_table
 from acoustic_ad.sound.clip import one_line, printable_text
+from acoustic_ad.whole_file import whole_file
 
 COLOURS: Final = {
     "normal": "green",
@@ -163,17 +163,11 @@ def write_fleet_csv(path: Path, fleet: FleetStatus) -> None:
         values = csv_values(machine)
         writer.writerow([_cell(values[column]) for column in CSV_COLUMNS])
     target = Path(os.path.realpath(path))
-    beside = target.with_name(f".acoustic-ad.{os.getpid()}.tmp")
     try:
-        beside.unlink(missing_ok=True)  # a link there would be written through
-        with beside.open("x", encoding="utf-8", newline="") as file:
-            file.write(text.getvalue())
-        beside.replace(target)
+        with whole_file(target) as file:
+            file.write(text.getvalue().encode())
     except OSError as error:
         raise StoreError(f"{one_line(str(target))} cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            beside.unlink()
 
 
 def csv_values(machine: MachineStatus) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from acoustic_ad.jobs.baselines import NEWEST_CLIP_AT
 from acoustic_ad.jobs.model_story import Labelled, ModelStory
 from acoustic_ad.models.bundle_info import BundleInfo
 from acoustic_ad.report.limits import detection_lines
@@ -65,9 +66,9 @@ def model_facts(info: BundleInfo) -> list[tuple[str, str]]:
         ("front-end digest", info.spec_digest or "features came from outside"),
         ("made with", ", ".join(f"{name} {version}" for name, version in info.versions.items())),
     ]
-    dates = [info.extra.get(name) for name in ("first_recorded_at", "last_recorded_at")]
-    if all(isinstance(one, str) for one in dates):
-        facts.insert(3, ("recorded", f"from {dates[0]} to {dates[1]}"))
+    newest = info.extra.get(NEWEST_CLIP_AT)
+    if isinstance(newest, str):
+        facts.insert(3, ("newest clip", newest))
     if info.calibration.conditions:
         facts.insert(3, ("conditions", ", ".join(info.calibration.conditions)))
     return facts

@@ -10,7 +10,6 @@ import math
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import IO, Any, Final
 from acoustic_ad.errors import StoreError, UsageError
 from acoustic_ad.jobs.schema import ClipRow, json_text
 from acoustic_ad.sound.clip import one_line, printable_text
+from acoustic_ad.whole_file import whole_file
 
 COLUMNS: Final = (
     "clip_id",
@@ -79,38 +79,12 @@ def write_rows(path: str | Path, rows: Iterable[ClipRow]) -> int:
     check_out_suffix(path)
     write = _WRITERS[Path(path).suffix.lower()]
     target = Path(os.path.realpath(path))  # a link stays one: the file that it points to is replaced
-    beside = target.with_name(f".acoustic-ad.{os.getpid()}.tmp")  # short: the target's name may be as long as names get
     try:
-        beside.unlink(missing_ok=True)  # of a job that died; or a link, which nobody's file must be written through
-        with beside.open("xb") as file:
-            count = write(file, rows)
-            file.flush()
-            os.fsync(file.fileno())
-        _keep_mode(target, beside)
-        beside.replace(target)
+        with whole_file(target) as file:
+            return write(file, rows)
     except OSError as error:
         why = error.strerror or str(error)
         raise StoreError(f"{one_line(str(target))} cannot be written: {why}; the file is as it was before") from error
-    finally:
-        with suppress(OSError):
-            beside.unlink()
-    _sync_folder(target.parent)
-    return count
-
-
-def _keep_mode(target: Path, beside: Path) -> None:
-    with suppress(OSError):
-        beside.chmod(stat.S_IMODE(target.stat().st_mode))
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name survive a power cut, where the file system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 # --- formats ---------------------------------------------------------------------------------------------------------

@@ -8,12 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import filelock
 import pytest
+from lock_holder import another_holder
 
 from acoustic_ad.errors import LockedError, StoreError
 from acoustic_ad.jobs.lock import hold_lock
@@ -27,16 +27,9 @@ with hold_lock(sys.argv[1]):
 """
 
 
-@contextmanager
-def another_job(path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def another_job(path: Path) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """A process that holds the lock of `path` until its stdin is closed."""
-    command = [sys.executable, "-c", HOLD, str(path)]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdin=-1, stdout=-1) as process:
-        assert process.stdout is not None and process.stdout.readline() == b"held\n"
-        try:
-            yield process
-        finally:
-            process.kill()
+    return another_holder(HOLD, str(path))
 
 
 def test_a_second_job_is_refused_and_told_by_whom(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from acoustic_ad.errors import StoreError
 from acoustic_ad.jobs.alarm_book import act, add_event
 from acoustic_ad.jobs.alarm_rows import life_at
 from acoustic_ad.jobs.alarm_schema import ActionRow, EventRow
-from acoustic_ad.jobs.day_traces import Traces, damaged_days, traces_of
+from acoustic_ad.jobs.day_traces import Judged, Traces, add_traces, damaged_days, traces_of
 from acoustic_ad.jobs.fleet_health import refresh
 from acoustic_ad.jobs.retention import Pruned, prune
 from acoustic_ad.jobs.store import ClipRow, FileFact, Store
@@ -162,6 +162,21 @@ def test_a_clip_that_is_scored_again_after_it_was_pruned_counts_once(plant: Plan
     assert pruned(plant, CUTOFF).clips == 1
     told_anew(plant)
     assert plant.status()["pump"] == before
+
+
+def judged(at: datetime, status: str, content: str) -> Judged:
+    return Judged(at, status, None, None, content, "m", None, None, "2026-01-01T00:00:00Z")
+
+
+def test_a_trace_gives_way_to_a_newer_one_of_its_content_on_any_day(plant: Plant) -> None:
+    """But a broken sensor makes the same bytes at different times, and each was heard."""
+    first = [judged(BEGIN, "scored", "a"), judged(BEGIN, "sensor_fault", "silence")]
+    again = [judged(BEGIN + 3 * DAY, "scored", "a"), judged(BEGIN + 3 * DAY, "sensor_fault", "silence")]
+    with Store.open(plant.database) as store, store.writing() as connection:
+        for clips in (first, again, again):
+            add_traces(connection, "mixer", Traces(clips), BEGIN + 9 * DAY)
+        assert traces_of(connection, "mixer").clips == [first[1], *again]
+        assert damaged_days(connection) == []
 
 
 def test_a_dead_microphone_is_still_heard_of_at_all_its_times(new_database: Callable[[], str], tmp_path: Path) -> None:

@@ -341,5 +341,5 @@ def test_files_of_the_environment(environment):
 def test_whole_minutes():
     assert whole_minutes(3600) == 60
     for seconds in (30, 90):
-        with pytest.raises(UsageError, match="watch"):
+        with pytest.raises(UsageError, match="whole minutes"):
             whole_minutes(seconds)

@@ -6,13 +6,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from lock_holder import another_holder
 from postgres_server import PostgresServer
 
 from acoustic_ad.errors import LockedError, StoreError
@@ -33,16 +32,9 @@ def url(postgres: PostgresServer) -> str:
     return postgres.new_database()
 
 
-@contextmanager
-def another_job(url: str, root: str) -> Iterator[subprocess.Popen[bytes]]:
+def another_job(url: str, root: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """A process that holds the lock until its stdin is closed."""
-    command = [sys.executable, "-c", HOLD, url, root]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdin=-1, stdout=-1) as process:
-        assert process.stdout is not None and process.stdout.readline() == b"held\n"
-        try:
-            yield process
-        finally:
-            process.kill()
+    return another_holder(HOLD, url, root)
 
 
 def test_a_second_job_on_the_folder_is_refused_and_told_by_whom(url: str) -> None:

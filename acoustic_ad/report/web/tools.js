@@ -45,8 +45,8 @@ const SHAPES = {
   off: ["#dfe4e8", "M10 1.5a8.5 8.5 0 1 0 .01 0z", "M8 6.5v7M12 6.5v7", "#1b2733"],
 };
 const MEANINGS = {
-  alarm: "the sound has left the normal range consistently; expect one a year on a healthy machine",
-  warning: "the sound has left the normal range; expect twelve a year on a healthy machine",
+  alarm: "the sound has left the normal range consistently",
+  warning: "the sound has left the normal range",
   sensor_fault: "the newest clip shows a broken or covered microphone",
   no_data: "no clip for longer than is usual",
   learning: "too few clips yet, or new ones after maintenance",
