@@ -77,10 +77,15 @@ def environment() -> dict[str, str]:
     return keep | {"OMP_NUM_THREADS": "1", "COLUMNS": "100"}
 
 
-def start(*args: str | Path, stdout: int | IO[Any] = subprocess.PIPE, **options: Any) -> subprocess.Popen[bytes]:
-    """Start `acoustic-ad` in a session of its own, so that it can be killed with all that it started."""
+def start(
+    *args: str | Path, stdout: int | IO[Any] = subprocess.PIPE, before: Sequence[str] = (), **options: Any
+) -> subprocess.Popen[bytes]:
+    """Start `acoustic-ad` in a session of its own, so that it can be killed with all that it started.
+
+    `before`: a command that runs it in its own place, such as what `shell` makes.
+    """
     return subprocess.Popen(
-        [sys.executable, "-m", "acoustic_ad", *map(str, args)],
+        [*before, sys.executable, "-m", "acoustic_ad", *map(str, args)],
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=subprocess.PIPE,
@@ -89,6 +94,11 @@ def start(*args: str | Path, stdout: int | IO[Any] = subprocess.PIPE, **options:
         preexec_fn=_interruptible,
         **options,
     )
+
+
+def shell(commands: str) -> list[str]:
+    """Shell commands that come first in the same process, such as `ulimit -n 10`."""
+    return ["sh", "-c", f'{commands} && exec "$@"', "sh"]
 
 
 def _interruptible() -> None:
