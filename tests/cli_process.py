@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,12 +102,17 @@ def shell(commands: str) -> list[str]:
     return ["sh", "-c", f'{commands} && exec "$@"', "sh"]
 
 
+# Root may read and write everything; without these rights it is a user like others.
+AS_USER = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+NOBODY_IS_REFUSED = bool(AS_USER) and shutil.which("setpriv") is None
+
+
 def _interruptible() -> None:
     """A test run in the background of a shell is deaf to Ctrl-C, and so would be what it starts."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def finish(process: subprocess.Popen[bytes], timeout: float = 120) -> Finished:
+def finish(process: subprocess.Popen[bytes], timeout: float = 280) -> Finished:
     """Wait for the end, which must come without a traceback, whatever happens."""
     try:
         out, err = process.communicate(timeout=timeout)

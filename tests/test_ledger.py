@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -12,15 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_process import acoustic_ad, clip_name, encoded, rows_of, shell, wav, write_clips
+from cli_process import AS_USER, NOBODY_IS_REFUSED, acoustic_ad, clip_name, encoded, rows_of, shell, wav, write_clips
 
 from acoustic_ad.errors import ManifestError
 from acoustic_ad.jobs import score as module
 from acoustic_ad.jobs.score import ScoreOptions, score
 
 LONG_AGO = 1_700_000_000.0
-# Root may read everything; without these rights it is a user like others.
-AS_USER = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
 
 
 class Folder:
@@ -129,7 +126,7 @@ def test_a_file_that_grows_all_the_time_is_scored_once_when_it_is_whole(folder):
         assert store.execute("select status from clip_scores").fetchall() == [("scored",)]
 
 
-@pytest.mark.skipif(bool(AS_USER) and shutil.which("setpriv") is None, reason="root needs setpriv to be like others")
+@pytest.mark.skipif(NOBODY_IS_REFUSED, reason="root needs setpriv to be like others")
 def test_what_cannot_be_read_is_tried_by_every_run_and_told_once(folder):
     """Permissions and shares come back without the file changing."""
     file = folder.write("closed.wav", wav("fan", 1))

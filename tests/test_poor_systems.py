@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cli_process import acoustic_ad, rows_of, shell, write_clips
+from cli_process import AS_USER, NOBODY_IS_REFUSED, acoustic_ad, rows_of, shell, write_clips
 
 
 @pytest.fixture
@@ -69,3 +69,35 @@ def test_a_full_disk(kib, call, models, tmp_path):
     if "x.db" in left:
         with sqlite3.connect(copy / "x.db") as store:
             assert store.execute("pragma integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.skipif(NOBODY_IS_REFUSED, reason="root needs setpriv to be like others")
+@pytest.mark.parametrize(
+    ("closed", "mode", "words"),
+    [
+        ("x.db", 0o444, "permissions"),
+        (".", 0o555, "writable"),
+        ("sound", 0o000, "cannot be listed"),
+        ("models", 0o000, "models"),
+        ("out", 0o555, "cannot be written"),
+    ],
+)
+def test_rights_that_are_missing(closed, mode, words, db, recordings, own_models, tmp_path):
+    """One line that names the place; the database is as it was, and the next run goes on."""
+    store, sound, out = Path(shutil.copy(db, tmp_path / "x.db")), tmp_path / "sound", tmp_path / "out"
+    db.unlink()
+    out.mkdir()
+    write_clips(sound / "fan", "fan", [50])
+    call = ("score", sound, "--models", own_models, "--db", store, "--out", out / "rows.csv", "--workers", "1")
+    place = tmp_path / closed
+    before = place.stat().st_mode
+    place.chmod(mode)
+    try:
+        refused = acoustic_ad(*call, before=AS_USER, code=1)
+    finally:
+        place.chmod(before)
+    assert words in refused.complaint and str(tmp_path) in refused.complaint
+    assert not list(out.iterdir())
+    after = acoustic_ad(*call, "--json", before=AS_USER).json["clips"]
+    assert after["scored"] + after["already_scored"] == after["found"] == 1
+    assert len(rows_of(out / "rows.csv")) == 1
