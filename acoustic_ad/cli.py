@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,10 +14,13 @@ from acoustic_ad.cli_export import export
 from acoustic_ad.cli_health import events_app, health_app, status
 from acoustic_ad.cli_manifest import manifest_app
 from acoustic_ad.cli_models import models_app
+from acoustic_ad.cli_notify import NotifyTargets, notify_app
+from acoustic_ad.cli_report import explain
+from acoustic_ad.cli_report import report as write_report
+from acoustic_ad.cli_schedule import schedule_app
+from acoustic_ad.cli_score import check_words, tell_score
 from acoustic_ad.console import answer, answer_json, command, complain, progress_bar, run_program, say
-
-if TYPE_CHECKING:
-    from acoustic_ad.jobs.score_report import ScoreReport
+from acoustic_ad.console_log import LogFormat, LogLevel, log_is_open, open_log
 
 app = typer.Typer(
     name="acoustic-ad",
@@ -31,8 +34,12 @@ app.add_typer(models_app, name="models")
 app.add_typer(alarms_app, name="alarms")
 app.add_typer(events_app, name="events")
 app.add_typer(health_app, name="health")
+app.add_typer(schedule_app, name="schedule")
+app.add_typer(notify_app, name="notify")
 app.command("status")(status)
 app.command("export")(export)
+app.command("report")(write_report)
+app.command("explain")(explain)
 
 Models = Annotated[Path, typer.Option("--models", envvar="ACOUSTIC_AD_MODELS", help="Folder of the model bundles.")]
 Db = Annotated[str, typer.Option("--db", envvar="ACOUSTIC_AD_DB", help="Score store: a path, or a database URL.")]
@@ -78,17 +85,20 @@ def train(
     allow: Annotated[bool, typer.Option("--allow", help="Train in spite of findings in the manifest.")] = False,
     seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Instead of the recipe's seed.")] = None,
     clip_timeout: Timeout = None,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
     as_json: Json = False,
 ) -> None:
     """Learn one model per machine from the normal recordings in DATA.
 
     Exit codes: 0 all machines trained, 3 some, 1 none, 2 usage, 5 another training writes to these models.
     """
+    from acoustic_ad.jobs.run import run_train
     from acoustic_ad.jobs.train import TrainNews, TrainOptions
-    from acoustic_ad.jobs.train import train as train_all
     from acoustic_ad.recipe import load_recipe
     from acoustic_ad.report.training import training_json, training_table
 
+    open_log(log_format, log_level)
     loaded = load_recipe(recipe)
     if seed is not None:
         loaded = loaded.model_copy(update={"seed": seed})
@@ -99,11 +109,12 @@ def train(
             loss = "" if news.loss is None else f"loss {news.loss:.3f}, held out {news.held_out_loss:.3f}"
             bar(news.what, news.done, news.total, loss)
 
-        report = train_all(options, listen)
+        report = run_train(options, listen)
     if as_json:
         answer_json(training_json(report, loaded))
     else:
-        say(report.description)
+        if not log_is_open():
+            say(report.description)
         answer(training_table(report))
     raise typer.Exit(report.exit_code)
 
@@ -129,7 +140,13 @@ def score(
     exit_on: Annotated[
         str | None, typer.Option("--exit-on", help="Exit 4 when a machine is in `warning` or `alarm`.")
     ] = None,
+    notify: NotifyTargets = None,
     worker_memory: WorkerMemory = None,
+    metrics: Annotated[
+        Path | None, typer.Option("--metrics", help="Also write metrics for Prometheus into this .prom file.")
+    ] = None,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
     as_json: Json = False,
 ) -> None:
     """Score every new clip in FOLDER, store it, and print a row per machine.
@@ -137,59 +154,20 @@ def score(
     Exit codes: 0 every clip accounted for, 1 the job failed, 2 usage, 3 some clips could not be scored (each is listed
     with its reason), 4 with --exit-on: a machine is in that state, 5 another job holds this database.
     """
+    from acoustic_ad.jobs.notify_targets import read_targets
+    from acoustic_ad.jobs.run import run_score
     from acoustic_ad.jobs.score import ScoreOptions
-    from acoustic_ad.jobs.score import score as score_all
 
+    open_log(log_format, log_level)
     splits = tuple(split or ())
-    _check_words(exit_on, splits)
-    asked = (
-        out,
-        machine,
-        splits,
-        new_only,
-        rescore,
-        retry_failed,
-        allow_empty,
-        clip_timeout,
-        settle,
-        exit_on,
-        worker_memory,
-    )
-    options = ScoreOptions(folder, models, db, workers, *asked)
+    check_words(exit_on, splits)
+    asked = (out, machine, splits, new_only, rescore, retry_failed, allow_empty, clip_timeout, settle, exit_on)
+    told = tuple(read_targets(notify or ()))
+    options = ScoreOptions(folder, models, db, workers, *asked, worker_memory_gib=worker_memory, targets=told)
     with progress_bar() as bar:
-        report = score_all(options, lambda done, total: bar("scoring", done, total, ""))
-    _tell_score(report, as_json)
+        report = run_score(options, metrics, lambda done, total: bar("scoring", done, total, ""))
+    tell_score(report, as_json)
     raise typer.Exit(report.exit_code)
-
-
-def _check_words(exit_on: str | None, splits: tuple[str, ...]) -> None:
-    from acoustic_ad.errors import UsageError
-    from acoustic_ad.jobs.score_report import EXIT_ON
-    from acoustic_ad.sound.clip import SPLITS
-
-    if exit_on is not None and exit_on not in EXIT_ON:
-        raise UsageError(f"--exit-on {exit_on}: must be {' or '.join(EXIT_ON)}")
-    for name in splits:
-        if name not in SPLITS:
-            raise UsageError(f"--split {name}: must be one of {', '.join(SPLITS)}")
-
-
-def _tell_score(report: ScoreReport, as_json: bool) -> None:
-    from acoustic_ad.jobs.score_report import MODEL_CODES
-    from acoustic_ad.jobs.score_report import as_json as document
-    from acoustic_ad.report.fleet import fleet_table, fleet_words
-    from acoustic_ad.report.tables import failure_lines, other_model_line, score_summary
-
-    for line in failure_lines(report.failures, MODEL_CODES):
-        complain(line)
-    if as_json:
-        answer_json(document(report))
-        return
-    say(report.description)
-    answer("\n".join([fleet_table(report.fleet), *fleet_words(report.fleet)]))
-    say(score_summary(report.counts, report.ignored))
-    if report.other_model:
-        say(other_model_line(report.other_model))
 
 
 @app.command()
@@ -247,7 +225,7 @@ def evaluate(
 @command
 def recipes(as_json: Json = False) -> None:
     """List the installed recipes and what each assumes."""
-    from acoustic_ad.recipe import assumption, recipe_files
+    from acoustic_ad.recipe_files import assumption, recipe_files
     from acoustic_ad.report.tables import text_table
 
     found = {name: assumption(file) for name, file in recipe_files().items()}

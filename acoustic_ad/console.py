@@ -16,7 +16,9 @@ from typing import Any, TypeVar
 
 import typer
 
+from acoustic_ad.console_log import log_is_open
 from acoustic_ad.errors import AcousticADError
+from acoustic_ad.jobs.events import event, masked
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -116,12 +118,23 @@ def _end(signum: int, frame: object) -> None:
 
 
 def complain(message: str) -> None:
-    """An error, on stderr."""
-    say(f"acoustic-ad: {message}")
+    """An error, on stderr; in a log, an event."""
+    if log_is_open():
+        event(logging.ERROR, "error", message=message)
+    else:
+        _write(f"acoustic-ad: {masked(message)}")
 
 
 def say(message: str) -> None:
-    """A remark that is not the answer, on stderr. Where nobody can read it, the job goes on."""
+    """A remark that is not the answer, on stderr; in a log, an event."""
+    if log_is_open():
+        event(logging.INFO, "remark", message=message)
+    else:
+        _write(message)
+
+
+def _write(message: str) -> None:
+    """To stderr. Where nobody can read it, the job goes on."""
     with suppress(OSError):
         sys.stderr.write(f"{message}\n")
         sys.stderr.flush()
@@ -153,8 +166,8 @@ def _silence_stdout() -> None:
 
 @contextmanager
 def progress_bar(shown: bool = True) -> Iterator[Callable[[str, int, int, str], None]]:
-    """Bars on stderr, one a name: `report(name, done, total, remark)`. Nothing where stderr is not a terminal."""
-    if not shown or not sys.stderr.isatty():
+    """Bars on stderr, one a name: `report(name, done, total, remark)`; none beside a log, or without a terminal."""
+    if not shown or log_is_open() or not sys.stderr.isatty():
         yield lambda name, done, total, remark: None
         return
     from rich.console import Console

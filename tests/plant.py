@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import shutil
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,7 +19,7 @@ import numpy as np
 
 from acoustic_ad.health.baseline import Baseline
 from acoustic_ad.jobs.alarm_list import alarm_list, alarm_list_json
-from acoustic_ad.jobs.baselines import baseline_of
+from acoustic_ad.jobs.baselines import NEWEST_CLIP_AT, baseline_of
 from acoustic_ad.jobs.fleet_report import fleet_json, fleet_status, fleet_status_at
 from acoustic_ad.jobs.score import ScoreOptions, ScoreReport, score
 from acoustic_ad.jobs.store import ClipRow, FileFact, Store
@@ -81,6 +83,18 @@ class Plant:
         """The arguments of a run that finds nothing new to score, and brings health up to date."""
         return ("score", self.sound, *self.where, "--workers", "1")
 
+    def copy(self, root: Path) -> Plant:
+        """The same plant in another place."""
+        shutil.copytree(self.root, root)
+        # Copied files are new to the ledger; their times make them the old ones.
+        own = Plant(root, dict(self.digests), dict(self.counts))
+        with sqlite3.connect(own.db) as store:
+            store.execute("UPDATE files SET root = ?, ctime_ns = 0", (str(own.sound),))
+            store.execute("UPDATE runs SET root = ?", (str(own.sound),))
+            store.execute("UPDATE clip_scores SET root = ?", (str(own.sound),))
+        store.close()
+        return own
+
     def tell(self) -> ScoreReport:
         """What `score` does, inside this process."""
         return score(ScoreOptions(self.sound, self.models, str(self.db), workers=1))
@@ -102,10 +116,11 @@ class Plant:
         with Store.open(self.db, read_only=True) as store:
             return alarm_list_json(alarm_list(store, **options))
 
-    def add_machine(self, machine: str, **health: float) -> None:
-        """Train a machine."""
+    def add_machine(self, machine: str, newest: datetime | None = None, **health: float) -> None:
+        """Train a machine, on clips of which the latest was recorded at `newest`."""
         trained = model(tuple(sorted(health.items())))
-        info = Registry(self.models).save(machine, trained, TrainingDetails(n_clips=300))
+        extra = {} if newest is None else {NEWEST_CLIP_AT: newest.isoformat()}
+        info = Registry(self.models).save(machine, trained, TrainingDetails(n_clips=300, extra=extra))
         self.digests[machine] = info.digest
 
     def add_clips(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,15 +29,7 @@ def alarmed(tmp_path_factory: pytest.TempPathFactory) -> Plant:
 @pytest.fixture
 def plant(alarmed: Plant, tmp_path: Path) -> Plant:
     """One's own copy of it."""
-    shutil.copytree(alarmed.root, tmp_path / "plant")
-    # Copied files are new to the ledger; their times make them the old ones.
-    own = Plant(tmp_path / "plant", dict(alarmed.digests), dict(alarmed.counts))
-    with sqlite3.connect(own.db) as store:
-        store.execute("UPDATE files SET root = ?, ctime_ns = 0", (str(own.sound),))
-        store.execute("UPDATE runs SET root = ?", (str(own.sound),))
-        store.execute("UPDATE clip_scores SET root = ?", (str(own.sound),))
-    store.close()
-    return own
+    return alarmed.copy(tmp_path / "plant")
 
 
 def standing(plant: Plant) -> int:

@@ -112,10 +112,11 @@ def test_a_store_from_before_the_models_went_away(worn: Plant, tmp_path: Path) -
 
 def test_replay_shows_both_and_writes_nothing(worn: Plant, tmp_path: Path) -> None:
     policy = tmp_path / "deaf.toml"
-    policy.write_text('name = "x"\n[health]\nlearning_clips = 300\n')
+    policy.write_text('name = "x"\n[health]\nlearning_clips = 300\nfalse_alarms_per_machine_year = 2\n')
     before = worn.db.read_bytes()
     document = acoustic_ad("health", "replay", "--policy", policy, *worn.where, "--json").json
-    assert document["policy"]["learning_clips"] == 300
+    asked = ("learning_clips", "alarm_per_machine_year", "warning_per_machine_year")
+    assert [document["policy"][key] for key in asked] == [300, 2, 24]
     fan = machine_of(document)
     assert fan["stands"]["alarms"] == 1 and fan["stands"]["state"] == "alarm"
     assert fan["replayed"]["alarms"] == 0 and fan["replayed"]["state"] == "learning"
@@ -133,6 +134,7 @@ def test_replay_shows_both_and_writes_nothing(worn: Plant, tmp_path: Path) -> No
         ("alarms = 3", "unknown key"),
         ("learning_clips = -1", "learning_clips"),
         ("learning_clips = 'many'", "learning_clips"),
+        ("false_alarms_per_machine_year = 2\nalarm_per_machine_year = 1", "2 contradicts alarm_per_machine_year = 1"),
         ("not toml", "not TOML"),
         ("health = 3", "must be a table"),
         (None, "No such file"),
@@ -180,6 +182,24 @@ def test_maintenance_begins_a_new_baseline(tmp_path: Path) -> None:
     listed = acoustic_ad("events", "list", "--db", plant.db, "--json").json
     assert listed == {"events": [added]}
     assert "new bearing" in acoustic_ad("events", "list", "--db", plant.db).out
+
+
+@pytest.mark.parametrize(("trained", "state"), [(timedelta(days=1), "normal"), (-timedelta(days=1), "learning")])
+def test_a_model_learnt_after_the_maintenance_needs_no_new_baseline(
+    tmp_path: Path, trained: timedelta, state: str
+) -> None:
+    """One learnt from recordings of before the maintenance does."""
+    plant = Plant(tmp_path)
+    times = plant.add_clips("fan", normal(150) + faulty(40))
+    plant.tell()
+    repaired = times[-1] + timedelta(minutes=5)
+    acoustic_ad("events", "add", "fan", "maintenance", "--at", iso(repaired), *plant.where)
+    assert plant.status()["fan"]["state"] == "learning"
+    plant.add_machine("fan", newest=repaired + trained)
+    plant.add_clips("fan", normal(30, seed=5), begin=repaired + timedelta(days=2))
+    plant.tell()
+    fan = plant.status()["fan"]
+    assert (fan["state"], fan["since"] >= iso(repaired)) == (state, True)
 
 
 def test_an_event_counts_at_once(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ def test_manifest_to_models(training, models):
         assert "1 false alarm in 15" in machine["promise"]
         bundle = bundle_json(models, machine["machine"])
         assert bundle["recipe"]["seed"] == 7
+        assert bundle["extra"]["newest_clip_at"] == "2026-01-05T08:13:00+00:00"
 
 
 def test_folder_to_models(recipe, broken, tmp_path):

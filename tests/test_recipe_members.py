@@ -10,7 +10,8 @@ import pytest
 
 from acoustic_ad import recipe as recipes
 from acoustic_ad.errors import RecipeError, UsageError
-from acoustic_ad.recipe import Recipe, load_recipe, parse_recipe, recipe_files
+from acoustic_ad.recipe import Recipe, load_recipe, parse_recipe
+from acoustic_ad.recipe_files import recipe_files
 from acoustic_ad.scores import clip_score, evidence
 
 DAE: dict[str, Any] = {"name": "one", "detector": {"kind": "dae"}}
@@ -103,6 +104,9 @@ def test_it_chooses_where_there_is_a_choice() -> None:
     assert chooses(together()) and chooses({**DAE, "scorer": {"kind": "auto"}})
     assert chooses(together({**DAE, "scorer": {"kind": "auto"}}))
     assert not chooses(DAE) and not chooses(together(DAE))
+    assert chooses(changed(DAE, scorer={"statistics": ["residual", "power"]}))
+    assert chooses(changed(DAE, scorer={"clouds": ["power"]}))
+    assert not chooses(changed(DAE, scorer={"kind": "paper", "clouds": ["power"]}))
 
 
 def test_members_may_differ_in_their_patches_and_in_nothing_else_of_the_front_end() -> None:

@@ -38,10 +38,14 @@ WARNING_INDEX: Final = 50.0
 ALARM_INDEX: Final = 80.0
 LIMIT_INDEX: Final = WARNING_INDEX  # also the index of a single clip at which it leaves the normal range
 
+ONE_NUMBER: Final = "false_alarms_per_machine_year"  # what users state
+WARNINGS_FOR_AN_ALARM: Final = 12.0  # that are bearable: a WARNING is looked at in passing
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How clips add up to a state. Only the first two are for users; the others are for `health replay`.
+    """How clips add up to a state. Only the first two are for users, as one number for both (see `of`) or each by
+    itself; the others are for `health replay`.
 
     Numbers of clips are of scored clips: what a machine that is off, or a broken sensor, sends does not count.
     """
@@ -76,8 +80,11 @@ class Policy:
 
     @classmethod
     def of(cls, table: Mapping[str, Any]) -> Policy:
-        """The policy in a TOML or JSON table; raises UsageError that names every wrong key."""
-        known = [field.name for field in fields(cls)]
+        """The policy in a TOML or JSON table; raises UsageError that names every wrong key.
+
+        `false_alarms_per_machine_year` = N stands for N ALARMs and 12 N WARNINGs, unless the table states the latter.
+        """
+        known = [ONE_NUMBER, *(field.name for field in fields(cls))]
         problems = [f"{key}: unknown key; one of {', '.join(known)}" for key in table if key not in known]
         right = {key: value for key, value in table.items() if key in known}
         for key, value in table.items():
@@ -86,6 +93,7 @@ class Policy:
             if key in right and not number:
                 problems.append(f"{key}: {value!r} is not a {'whole ' if whole else ''}number")
                 del right[key]
+        problems += _spread_one_number(right)
         try:
             policy = cls(**right)
         except UsageError as error:
@@ -119,6 +127,20 @@ class Policy:
         if self.relearn_clips < 20:
             found.append(f"relearn_clips: {self.relearn_clips} clips are too few for a baseline; at least 20")
         return found
+
+
+def _spread_one_number(table: dict[str, Any]) -> list[str]:
+    """Puts the two budgets in the place of the one number; returns what is wrong with it."""
+    if ONE_NUMBER not in table:
+        return []
+    number = table.pop(ONE_NUMBER)
+    if not _positive(number):
+        return [f"{ONE_NUMBER}: {number!r} is not a positive number"]
+    stated = table.setdefault("alarm_per_machine_year", number)
+    table.setdefault("warning_per_machine_year", WARNINGS_FOR_AN_ALARM * number)
+    if stated != number:
+        return [f"{ONE_NUMBER}: {number:g} contradicts alarm_per_machine_year = {stated:g}: state one of them"]
+    return []
 
 
 _COUNTS: Final = (

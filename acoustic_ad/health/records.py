@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from acoustic_ad.health.excursions import Level
 from acoustic_ad.health.limits import Limits
@@ -12,6 +12,8 @@ from acoustic_ad.health.policy import State
 from acoustic_ad.health.trend import Trend
 
 EventKind = Literal["maintenance", "false-alarm", "confirmed-fault"]
+
+BECAME_ALARM: Final = "became an alarm"  # how a warning ends that gets worse
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from acoustic_ad.health.feedback import found_by_people
 from acoustic_ad.health.gaps import longest_usual_gap
 from acoustic_ad.health.hearing import DAY_S, Hearing, Scored, Stretch, hear
 from acoustic_ad.health.policy import NE107, Policy, State
-from acoustic_ad.health.records import ClipPoint, Episode, Event, EventKind, MachineHealth, StateChange
+from acoustic_ad.health.records import BECAME_ALARM, ClipPoint, Episode, Event, EventKind, MachineHealth, StateChange
 from acoustic_ad.health.trend import Trend, trend_of
 
 __all__ = [
@@ -184,7 +184,7 @@ class _Teller:
         raised, cleared, how = self._at(one.start), None, ""
         if one.end is not None:
             cleared = self._at(one.end)
-            how = "became an alarm" if one.became_alarm else self._calm_rule(one)
+            how = BECAME_ALARM if one.became_alarm else self._calm_rule(one)
         else:
             ended = [at for at in self.maintenance if at > self._at(stretch.end - 1) or at > raised]
             if ended:

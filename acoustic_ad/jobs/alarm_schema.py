@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from acoustic_ad.jobs.column_types import RowId, Text
 from acoustic_ad.jobs.schema import metadata, utc_time
 
 EVENT_KINDS: Final = ("maintenance", "false-alarm", "confirmed-fault")
@@ -73,13 +74,13 @@ class AlarmRow:
 events = sa.Table(
     "events",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("machine", sa.Text, nullable=False),
-    sa.Column("at", sa.Text, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("note", sa.Text, nullable=False),
-    sa.Column("by", sa.Text, nullable=False),
-    sa.Column("entered_at", sa.Text, nullable=False),
+    sa.Column("id", RowId, primary_key=True),
+    sa.Column("machine", Text, nullable=False),
+    sa.Column("at", Text, nullable=False),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("note", Text, nullable=False),
+    sa.Column("by", Text, nullable=False),
+    sa.Column("entered_at", Text, nullable=False),
     sa.CheckConstraint(f"kind IN {EVENT_KINDS}", name="known_event"),
 )
 sa.Index("events_by_machine", events.c.machine, events.c.at)
@@ -87,34 +88,34 @@ sa.Index("events_by_machine", events.c.machine, events.c.at)
 alarms = sa.Table(
     "alarms",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("machine", sa.Text, nullable=False),
-    sa.Column("level", sa.Text, nullable=False),
-    sa.Column("raised_at", sa.Text, nullable=False),
-    sa.Column("cleared_at", sa.Text),
-    sa.Column("acknowledged_at", sa.Text),
-    sa.Column("by", sa.Text),
-    sa.Column("comment", sa.Text),
-    sa.Column("shelved_until", sa.Text),
+    sa.Column("id", RowId, primary_key=True),
+    sa.Column("machine", Text, nullable=False),
+    sa.Column("level", Text, nullable=False),
+    sa.Column("raised_at", Text, nullable=False),
+    sa.Column("cleared_at", Text),
+    sa.Column("acknowledged_at", Text),
+    sa.Column("by", Text),
+    sa.Column("comment", Text),
+    sa.Column("shelved_until", Text),
     # Since schema 2, with defaults because a table cannot be given other columns.
-    sa.Column("key", sa.Text, nullable=False, server_default=""),
-    sa.Column("state", sa.Text, nullable=False, server_default=""),
+    sa.Column("key", Text, nullable=False, server_default=""),
+    sa.Column("state", Text, nullable=False, server_default=""),
     sa.Column("index", sa.Double),
-    sa.Column("facts", sa.Text, nullable=False, server_default="{}"),
+    sa.Column("facts", Text, nullable=False, server_default="{}"),
 )
 sa.Index("alarms_by_machine", alarms.c.machine, alarms.c.raised_at)
 
 alarm_actions = sa.Table(
     "alarm_actions",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("alarm", sa.Integer, sa.ForeignKey("alarms.id"), nullable=False),
-    sa.Column("machine", sa.Text, nullable=False),
-    sa.Column("at", sa.Text, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("by", sa.Text, nullable=False),
-    sa.Column("comment", sa.Text, nullable=False),
-    sa.Column("until", sa.Text),
+    sa.Column("id", RowId, primary_key=True),
+    sa.Column("alarm", RowId, sa.ForeignKey("alarms.id"), nullable=False),
+    sa.Column("machine", Text, nullable=False),
+    sa.Column("at", Text, nullable=False),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("by", Text, nullable=False),
+    sa.Column("comment", Text, nullable=False),
+    sa.Column("until", Text),
     sa.CheckConstraint(f"kind IN {ACTION_KINDS}", name="known_action"),
 )
 sa.Index("actions_by_alarm", alarm_actions.c.alarm)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -14,7 +15,10 @@ from acoustic_ad.health.policy import Policy
 from acoustic_ad.models.registry import Registry
 
 if TYPE_CHECKING:
+    from acoustic_ad.models.bundle import BundleInfo
     from acoustic_ad.scores.calibration import Calibration
+
+NEWEST_CLIP_AT: Final = "newest_clip_at"  # in a bundle's `extra`: when the latest clip of the training was recorded
 
 
 class Baselines:
@@ -53,22 +57,32 @@ class Baselines:
             if said in wanted:
                 try:
                     info, calibration = self._registry.calibration(machine, version)
-                    known[info.digest] = baseline_of(calibration)
+                    known[info.digest] = baseline_of(calibration, newest_clip_at(info))
                 except BundleError:
                     continue  # a damaged bundle, or one of too few clips, is as good as none
         known.update(dict.fromkeys(wanted - known.keys()))
 
 
-def baseline_of(calibration: Calibration) -> Baseline:
-    """The calibration's clips in the order of their recording, where the bundle knows it.
+def newest_clip_at(info: BundleInfo) -> datetime | None:
+    """When the latest clip of a bundle's training was recorded; None where it does not say."""
+    said = info.extra.get(NEWEST_CLIP_AT)
+    try:
+        found = datetime.fromisoformat(said) if isinstance(said, str) else None
+    except ValueError:
+        return None
+    return found if found is not None and found.tzinfo is not None else None
+
+
+def baseline_of(calibration: Calibration, newest: datetime | None = None) -> Baseline:
+    """The calibration's clips in the order of their recording, where the bundle knows it; `newest` is the latest one.
 
     Raises BundleError where they are too few for a baseline.
     """
     order, session = calibration.order, calibration.session
     if order is None:  # a bundle of before: in ascending order they pass for all but one observation, to be safe
-        return Baseline.of(calibration.scores)
+        return Baseline.of(calibration.scores, newest=newest)
     scores, sessions = np.empty_like(calibration.scores), np.zeros(len(calibration.scores), np.int64)
     scores[order] = calibration.scores
     if session is not None:
         sessions[order] = session
-    return Baseline.of(scores, None if session is None else sessions)
+    return Baseline.of(scores, None if session is None else sessions, newest)

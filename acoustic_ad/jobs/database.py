@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from acoustic_ad.errors import StoreError
 from acoustic_ad.jobs import migration
-from acoustic_ad.jobs.schema import SCHEMA_VERSION
+from acoustic_ad.jobs.migration import SCHEMA_VERSION
 from acoustic_ad.sound.clip import one_line
 
 # How long a writer waits for another program's transaction (a backup, someone's sqlite3 shell).

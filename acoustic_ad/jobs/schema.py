@@ -3,7 +3,8 @@
 Alarms, events and what operators did are in `alarm_schema`.
 
 Times are ISO 8601 text in UTC with six decimals ("2026-01-05T14:30:00.000000Z"): the same in SQLite and PostgreSQL,
-readable in any tool, and sorting as text is sorting by time. Lists and mappings are JSON text.
+readable in any tool, and sorting as text is sorting by time. Lists and mappings are JSON text. Text sorts by code
+point everywhere, as in Python. How a schema becomes the next one is in `migration`.
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ from typing import Any, Final, Literal, cast
 
 import sqlalchemy as sa
 
+from acoustic_ad.jobs.column_types import RowId, Text
 from acoustic_ad.sound.clip import printable_text
 
 Status = Literal["scored", "failed", "off", "sensor_fault"]
 STATUSES: Final = ("scored", "failed", "off", "sensor_fault")
-
-SCHEMA_VERSION: Final = 2
 
 
 # --- records ---------------------------------------------------------------------------------------------------------
@@ -136,42 +136,42 @@ schema_version = sa.Table("schema_version", metadata, sa.Column("version", sa.In
 runs = sa.Table(
     "runs",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("root", sa.Text, nullable=False),
-    sa.Column("arguments", sa.Text, nullable=False),
-    sa.Column("version", sa.Text, nullable=False),
-    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("id", RowId, primary_key=True),
+    sa.Column("root", Text, nullable=False),
+    sa.Column("arguments", Text, nullable=False),
+    sa.Column("version", Text, nullable=False),
+    sa.Column("host", Text, nullable=False),
     sa.Column("pid", sa.Integer, nullable=False),
-    sa.Column("started_at", sa.Text, nullable=False),
-    sa.Column("ended_at", sa.Text),  # NULL: still running, or killed
+    sa.Column("started_at", Text, nullable=False),
+    sa.Column("ended_at", Text),  # NULL: still running, or killed
     sa.Column("exit_code", sa.Integer),
-    sa.Column("counts", sa.Text),
+    sa.Column("counts", Text),
 )
 
 clip_scores = sa.Table(
     "clip_scores",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("clip_id", sa.Text, nullable=False),
-    sa.Column("machine", sa.Text, nullable=False),
-    sa.Column("recorded_at", sa.Text, nullable=False),
-    sa.Column("sha256", sa.Text),
-    sa.Column("model", sa.Text),
+    sa.Column("id", RowId, primary_key=True),
+    sa.Column("clip_id", Text, nullable=False),
+    sa.Column("machine", Text, nullable=False),
+    sa.Column("recorded_at", Text, nullable=False),
+    sa.Column("sha256", Text),
+    sa.Column("model", Text),
     sa.Column("score", sa.Double),
     sa.Column("p_value", sa.Double),
-    sa.Column("status", sa.Text, nullable=False),
-    sa.Column("reason", sa.Text),
-    sa.Column("bands", sa.Text, nullable=False),
-    sa.Column("recorded_at_source", sa.Text, nullable=False),
-    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("status", Text, nullable=False),
+    sa.Column("reason", Text),
+    sa.Column("bands", Text, nullable=False),
+    sa.Column("recorded_at_source", Text, nullable=False),
+    sa.Column("label", Text, nullable=False),
     sa.Column("index", sa.Double),
-    sa.Column("detail", sa.Text),
-    sa.Column("also_known_as", sa.Text, nullable=False),
+    sa.Column("detail", Text),
+    sa.Column("also_known_as", Text, nullable=False),
     sa.Column("duration_s", sa.Double),
     sa.Column("level_db", sa.Double),
-    sa.Column("root", sa.Text, nullable=False),
-    sa.Column("scored_at", sa.Text, nullable=False),
-    sa.Column("run_id", sa.Integer, sa.ForeignKey("runs.id"), nullable=False),
+    sa.Column("root", Text, nullable=False),
+    sa.Column("scored_at", Text, nullable=False),
+    sa.Column("run_id", RowId, sa.ForeignKey("runs.id"), nullable=False),
     # Failed rows have no model, and NULLs are distinct: this is the identity of all other rows.
     sa.UniqueConstraint("sha256", "machine", "model", name="clip_identity"),
     sa.CheckConstraint(f"status IN {STATUSES}", name="known_status"),
@@ -195,17 +195,17 @@ sa.Index(
 files = sa.Table(
     "files",
     metadata,
-    sa.Column("root", sa.Text, primary_key=True),
-    sa.Column("clip_id", sa.Text, primary_key=True),
-    sa.Column("machine", sa.Text, primary_key=True),
+    sa.Column("root", Text, primary_key=True),
+    sa.Column("clip_id", Text, primary_key=True),
+    sa.Column("machine", Text, primary_key=True),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("mtime_ns", sa.BigInteger, nullable=False),
     sa.Column("ctime_ns", sa.BigInteger, nullable=False),
-    sa.Column("sha256", sa.Text),
-    sa.Column("outcome", sa.Text, nullable=False),
-    sa.Column("reason", sa.Text),
+    sa.Column("sha256", Text),
+    sa.Column("outcome", Text, nullable=False),
+    sa.Column("reason", Text),
     # Since schema 2. A dead microphone gives the same bytes for days: one clip, but many files, each with its time.
-    sa.Column("recorded_at", sa.Text),
+    sa.Column("recorded_at", Text),
 )
 IS_BROKEN: Final = files.c.outcome == sa.literal_column("'sensor_fault'")
 sa.Index("files_of_broken_sensors", files.c.machine, sqlite_where=IS_BROKEN, postgresql_where=IS_BROKEN)
@@ -213,15 +213,15 @@ sa.Index("files_of_broken_sensors", files.c.machine, sqlite_where=IS_BROKEN, pos
 machines = sa.Table(
     "machines",
     metadata,
-    sa.Column("machine", sa.Text, primary_key=True),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("since", sa.Text),
+    sa.Column("machine", Text, primary_key=True),
+    sa.Column("state", Text, nullable=False),
+    sa.Column("since", Text),
     sa.Column("index", sa.Double),
     sa.Column("clips", sa.Integer, nullable=False),
-    sa.Column("last_clip_at", sa.Text),
-    sa.Column("model", sa.Text),
-    sa.Column("facts", sa.Text, nullable=False),
-    sa.Column("updated_at", sa.Text, nullable=False),
+    sa.Column("last_clip_at", Text),
+    sa.Column("model", Text),
+    sa.Column("facts", Text, nullable=False),
+    sa.Column("updated_at", Text, nullable=False),
 )
 
 

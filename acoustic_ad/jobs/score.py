@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import Counter
@@ -13,10 +14,13 @@ from typing import Any
 
 from acoustic_ad.errors import AcousticADError, BundleError, ClipError, ManifestError, WorkersError
 from acoustic_ad.jobs.clip_rows import clip_row_of
+from acoustic_ad.jobs.events import event, telling_run
 from acoustic_ad.jobs.fleet_health import note_clips, refresh, was_cut_short
 from acoustic_ad.jobs.fleet_report import fleet_status
 from acoustic_ad.jobs.lock import hold_lock
 from acoustic_ad.jobs.machine_facts import FACTS_FORMAT
+from acoustic_ad.jobs.notify import notify
+from acoustic_ad.jobs.notify_targets import Target
 from acoustic_ad.jobs.plan import Planned, Planner
 from acoustic_ad.jobs.schema import ClipRow, FileFact
 from acoustic_ad.jobs.score_report import MODEL_CODES, Failure, ScoreReport, as_json
@@ -33,6 +37,10 @@ __all__ = ["ScoreOptions", "ScoreReport", "as_json", "score"]
 BATCH_ROWS = 200
 BATCH_S = 5.0
 BYTES_A_SECOND = 16_000
+# How loud a log is about a clip.
+CLIP_LEVELS = {
+    "scored": logging.DEBUG, "off": logging.DEBUG, "sensor_fault": logging.WARNING, "failed": logging.WARNING
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,7 @@ class ScoreOptions:
     settle_s: float = 60.0
     exit_on: str | None = None  # a key of EXIT_ON
     worker_memory_gib: float | None = None  # beyond its libraries; None: see `memory_share`
+    targets: tuple[Target, ...] = ()  # who is told of changes
 
 
 def score(options: ScoreOptions, on_progress: Callable[[int, int], None] = lambda done, total: None) -> ScoreReport:
@@ -71,8 +80,9 @@ def score(options: ScoreOptions, on_progress: Callable[[int, int], None] = lambd
         stack.enter_context(hold_lock(options.db))
         store = stack.enter_context(Store.open(options.db))
         job = _Job(options, manifest, clips, store)
-        job.run(on_progress)
-        return job.report()
+        with telling_run(job.run_id, options.folder, manifest.description, job.counts, job.ignored):
+            job.run(on_progress)
+            return job.report()
 
 
 def _nothing_there(options: ScoreOptions, manifest: Manifest) -> str:
@@ -176,6 +186,7 @@ class _Job:
     def _take(self, planned: Planned, result: Scored | Off | Unscored | ClipError) -> None:
         if isinstance(result, Unscored) and result.growing and self._is_recent(planned):
             self.outcomes["deferred"] += 1
+            event(logging.INFO, "clip_deferred", clip_id=planned.clip.clip_id, machine=planned.clip.machine)
             return
         row, fact = clip_row_of(planned, result), planned.fact
         if row.reason == "unreadable":
@@ -187,6 +198,8 @@ class _Job:
             self.failures.append(Failure(row.clip_id, row.machine, row.reason or "", reason))
             if row.reason in MODEL_CODES:
                 self.without_model.add(row.machine)
+        told = {"clip_id": row.clip_id, "machine": row.machine, "code": row.reason, "reason": row.detail}
+        event(CLIP_LEVELS[row.status], f"clip_{row.status}", **told)
         self.touched.add(row.machine)
         self.new_clips.add((row.clip_id, row.machine))
         self._done.append((row, fact))
@@ -216,6 +229,7 @@ class _Job:
         if self._done:
             rows, facts = [row for row, _ in self._done], [fact for _, fact in self._done]
             self.store.commit(self.run_id, self.root, rows, facts)
+            event(logging.DEBUG, "batch_stored", rows=len(rows))
         self._done = []
         self._committed = time.monotonic()
 
@@ -267,6 +281,7 @@ class _Job:
             self.ignored,
             self.options.exit_on,
             +self.planner.known.other_model,
+            notify(self.store, self.options.targets),
         )
         self.store.end_run(self.run_id, report.counts, report.exit_code)
         return report

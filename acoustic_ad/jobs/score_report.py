@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from acoustic_ad.jobs.fleet_report import FleetStatus, fleet_json
+from acoustic_ad.jobs.notify import Notifications
 
 # --exit-on WORD: the states for which the job exits 4.
 EXIT_ON: Final = {"warning": frozenset({"warning", "alarm"}), "alarm": frozenset({"alarm"})}
@@ -42,6 +43,7 @@ class ScoreReport:
     ignored: dict[str, int] = field(default_factory=dict)
     exit_on: str | None = None  # a key of EXIT_ON
     other_model: Mapping[str, int] = field(default_factory=dict)  # machine -> clips that another of its models scored
+    notifications: Notifications = field(default_factory=Notifications)
 
     @property
     def exit_code(self) -> int:
@@ -65,5 +67,6 @@ def as_json(report: ScoreReport) -> dict[str, Any]:
         "ignored": report.ignored,
         "failures": [failure.as_json for failure in report.failures],
         "other_model": dict(report.other_model),
+        "notifications": report.notifications.as_json(),
         **fleet_json(report.fleet),
     }

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from acoustic_ad.errors import AcousticADError, BundleError, ClipError, ManifestError
@@ -123,9 +124,14 @@ def training_clips(manifest: Manifest) -> dict[str, list[Clip]]:
 
 def _by_time(clips: list[Clip]) -> list[Clip]:
     """In the order of recording where manifest or names tell it of all clips, else as they came."""
-    times = {clip.clip_id: clip.recorded_at or time_in_name(clip.path.name) for clip in clips}
+    times = {clip.clip_id: _time(clip) for clip in clips}
     known = {clip_id: time for clip_id, time in times.items() if time is not None}
     return clips if len(known) < len(times) else sorted(clips, key=lambda clip: known[clip.clip_id])
+
+
+def _time(clip: Clip) -> datetime | None:
+    """When a clip was recorded; a file's modification time may be that of a copy, and says nothing here."""
+    return clip.recorded_at or time_in_name(clip.path.name)
 
 
 def _refuse_findings(manifest: Manifest, options: TrainOptions, listen: Listener) -> None:
@@ -221,6 +227,7 @@ def _read(options: TrainOptions, machine: str, clips: list[Clip], workers: Worke
         [_condition(readable[clip_id], options.recipe) for clip_id in kept],
         left_out,
         min(channels, default=0),
+        max((time for clip_id in (*learnt, *kept) if (time := _time(readable[clip_id]))), default=None),
     )
 
 

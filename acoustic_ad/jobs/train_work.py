@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from acoustic_ad.detectors.base import Progress
 from acoustic_ad.errors import BundleError, ClipError, TrainingError
+from acoustic_ad.jobs.baselines import NEWEST_CLIP_AT
 from acoustic_ad.jobs.clip_work import CHANNELS, feature_spec
 from acoustic_ad.jobs.worker_process import tell_progress
 from acoustic_ad.models.bundle import TrainingDetails
@@ -41,6 +43,7 @@ class MachineClips:
     calibration_conditions: list[str] = field(default_factory=list)
     left_out: list[dict[str, str]] = field(default_factory=list)
     channels: int = 0  # that were alive in every clip
+    newest: datetime | None = None  # when the latest of all these clips was recorded, as far as that is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,10 @@ def train_machines(task: MachineTask) -> list[Trained]:
             manifest_digest=clips.manifest_digest,
             left_out=clips.left_out,
             seconds=round(seconds, 3),
-            extra={CHANNELS: clips.channels},
+            extra={
+                CHANNELS: clips.channels,
+                NEWEST_CLIP_AT: None if clips.newest is None else clips.newest.isoformat(),
+            },
         )
         info = registry.save(clips.machine, model, details, promote=task.promote)
         calibration, detector = model.calibration, model.detector

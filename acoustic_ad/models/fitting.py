@@ -134,7 +134,7 @@ def fit_detectors(
     parts = list(zip(pairwise(starts.tolist()), pairwise(ends.tolist()), strict=True))
     found: list[list[FittedDetector]] = [[] for _ in machines]
     for judge in recipe.judges:
-        statistics = make_scorer(judge.scorer.kind, statistics=judge.scorer.statistics).statistics
+        statistics = make_scorer(**judge.scorer.model_dump()).statistics
         fitted = fit_detector(
             judge,
             log_mels,

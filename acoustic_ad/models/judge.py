@@ -23,9 +23,7 @@ class Judge:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.scorer: ClipScorer = make_scorer(
-            recipe.scorer.kind, statistics=recipe.scorer.statistics, gwrp_r=recipe.scorer.gwrp_r
-        )
+        self.scorer: ClipScorer = make_scorer(**recipe.scorer.model_dump())
         self._fitted: FittedDetector | None = None
 
     @property

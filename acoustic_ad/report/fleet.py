@@ -87,9 +87,8 @@ def _words(machine: MachineStatus) -> list[str]:
             found.append(f"{name}: listen to {', '.join(map(one_line, facts['listen_to']))}")
         if facts.get("next_step"):
             found.append(f"{name}: next: {one_line(str(facts['next_step']))}")
-    trend = facts.get("trend") or {}
-    if trend.get("days_to_alarm") is not None:
-        found.append(f"{name}: at this slope the alarm limit is {trend['days_to_alarm']:.0f} days away")
+    if trend := trend_words(facts.get("trend")):
+        found.append(f"{name}: {trend}")
     lost = (facts.get("coverage") or {}).get("failed") or {}
     if lost:
         reasons = ", ".join(f"{count} {reason}" for reason, count in lost.items())
@@ -98,6 +97,19 @@ def _words(machine: MachineStatus) -> list[str]:
     if promise and not promise["attainable"]:
         found.append(f"{name}: {one_line(str(promise['statement']))}")
     return found
+
+
+def trend_words(trend: dict[str, Any] | None) -> str:
+    """Where the index is heading, with the interval of the slope; empty where that is not significant."""
+    if trend is None or not trend["significant"]:
+        return ""
+    words = (
+        f"the index moves by {trend['per_day']:+.2g} points a day (99 % interval {trend['low']:+.2g} to "
+        f"{trend['high']:+.2g}), by the last {trend['days']:.0f} days"
+    )
+    if trend["days_to_alarm"] is None:
+        return words
+    return f"{words}; at this slope the alarm limit is {trend['days_to_alarm']:.0f} days away"
 
 
 def _heard_of_expected(coverage: dict[str, Any] | None) -> str:

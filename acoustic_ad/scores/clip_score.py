@@ -16,14 +16,13 @@ import numpy.typing as npt
 from acoustic_ad.errors import BundleError, NotFittedError
 from acoustic_ad.scores.backends import (
     BACKENDS,
-    UNIT_QUANTILE,
     Backend,
     BackendName,
     CrossFit,
     cross_fit,
     with_a_fold_less,
 )
-from acoustic_ad.scores.choice import choose, fused
+from acoustic_ad.scores.choice import choose, detection, fused
 from acoustic_ad.scores.evidence import Array, ClipEvidence, Statistic, gwrp
 
 IntArray = npt.NDArray[np.int64]
@@ -31,7 +30,6 @@ State = Mapping[str, npt.NDArray[Any]]
 ScorerKind = Literal["mahalanobis", "gaussian_mixture", "nearest_neighbour", "paper", "auto"]
 Component = tuple[Statistic, BackendName]
 SMALLEST_SCORE: Final = 1e-9
-TIGHTNESS_POWER: Final = 4
 
 # What `auto` chooses from: every statistic as one cloud, and the other back-ends where several clouds are likely.
 CANDIDATES: Final[tuple[Component, ...]] = (
@@ -132,7 +130,7 @@ class StatisticalScorer:
         return tuple(self._backends)
 
     def fit(self, clips: Sequence[ClipEvidence], fold: IntArray, planted: Planted | None = None) -> FittedScores:
-        """As `ClipScorer.fit`. The statistics count as `_weights` says; those that `auto` chose, all the same."""
+        """As `ClipScorer.fit`."""
         fits = {component: _fit(component, clips, fold, planted) for component in self.components or _worthwhile(clips)}
         if self.components is None:
             if planted is None or not planted.clips:
@@ -231,18 +229,15 @@ def _worthwhile(clips: Sequence[ClipEvidence]) -> list[Component]:
 
 
 def _weights(fits: Mapping[Component, CrossFit]) -> dict[Component, float]:
-    """Weights of the squared distances, of mean 1: the fourth power of how tightly left-out clips lie.
+    """Weights of the squared distances, of mean 1: by how much of what was planted each statistic finds alone.
 
-    Where recordings that were left out lie at all distances, what is normal for the statistic depends on the speed or
-    the weather of the day, and the next new speed will look like a fault by it. Tight is 1: the closest quarter of
-    clips as far as the closest three quarters; the farthest quarter may be an odd recording, and decides nothing.
+    A statistic by which left-out recordings lie at all distances (it follows the speed or the weather of the day) finds
+    little at a fixed rate of false alarms, and so does one that planted faults leave as it was: neither may drown the
+    others. Where nothing was planted, or nothing found, all count the same.
     """
-    weights = {}
-    for key, found in fits.items():
-        near, far = np.quantile(found.distances, (UNIT_QUANTILE, 1.0 - UNIT_QUANTILE)) + SMALLEST_SCORE
-        weights[key] = float(near / far) ** TIGHTNESS_POWER
-    mean = float(np.mean(list(weights.values())))
-    return {key: weight / mean for key, weight in weights.items()}
+    found = {key: detection(fit.distances, fit.planted) if len(fit.planted) else 0.0 for key, fit in fits.items()}
+    mean = float(np.mean(list(found.values())))
+    return {key: share / mean if mean > 0 else 1.0 for key, share in found.items()}
 
 
 def _weight(array: npt.NDArray[Any] | None) -> float:
@@ -252,13 +247,21 @@ def _weight(array: npt.NDArray[Any] | None) -> float:
 
 
 def make_scorer(
-    kind: ScorerKind, *, statistics: Sequence[Statistic] = ("residual",), gwrp_r: float = 1.0
+    kind: ScorerKind,
+    *,
+    statistics: Sequence[Statistic] = ("residual",),
+    clouds: Sequence[Statistic] = (),
+    gwrp_r: float = 1.0,
 ) -> ClipScorer:
-    """The clip scorer that a recipe names; raises ValueError where there is none of that kind."""
+    """The clip scorer that a recipe names: `statistics` judged by the back-end `kind`, `clouds` by `mahalanobis`.
+
+    Raises ValueError where there is none of that kind.
+    """
     if kind not in get_args(ScorerKind):
         raise ValueError(f"no clip scorer {kind!r}; there are: {', '.join(get_args(ScorerKind))}")
     if kind == "paper":
         return Paper(gwrp_r)
     if kind == "auto":
         return StatisticalScorer(None)
-    return StatisticalScorer([(statistic, kind) for statistic in statistics])
+    beside: list[Component] = [(statistic, "mahalanobis") for statistic in clouds]
+    return StatisticalScorer([*((statistic, kind) for statistic in statistics), *beside])

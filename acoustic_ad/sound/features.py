@@ -47,6 +47,18 @@ class FeatureSpec:
         edges = np.linspace(_hz_to_mel(self.fmin_hz), _hz_to_mel(self.fmax_hz), self.n_mels + 2)
         return np.asarray(700.0 * (10.0 ** (edges[1:-1] / 2595.0) - 1.0))
 
+    @property
+    def band_edges_hz(self) -> npt.NDArray[np.float64]:
+        """Where one band gives way to the next, shape [n_mels + 1]: half-way between centres on the mel scale."""
+        low, high = _hz_to_mel(self.fmin_hz), _hz_to_mel(self.fmax_hz)
+        edges = low + (np.arange(self.n_mels + 1) + 0.5) * (high - low) / (self.n_mels + 1)
+        return np.asarray(700.0 * (10.0 ** (edges / 2595.0) - 1.0))
+
+    @property
+    def frame_s(self) -> float:
+        """Seconds from one frame to the next."""
+        return self.hop / self.sample_rate_hz
+
 
 def _hz_to_mel(frequency_hz: float) -> float:
     return float(2595.0 * np.log10(1.0 + frequency_hz / 700.0))

@@ -28,6 +28,29 @@ def test_a_table_changes_what_it_names():
     assert Policy.of({}) == Policy()
 
 
+def test_one_number_is_enough():
+    assert Policy.of({"false_alarms_per_machine_year": 1}) == Policy()
+    rarely = Policy.of({"false_alarms_per_machine_year": 0.5})
+    assert (rarely.alarm_per_machine_year, rarely.warning_per_machine_year) == (0.5, 6)
+    more = Policy.of({"false_alarms_per_machine_year": 2, "warning_per_machine_year": 50})
+    assert (more.alarm_per_machine_year, more.warning_per_machine_year) == (2, 50)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"alarm_per_machine_year": 2}, "1 contradicts alarm_per_machine_year = 2"),
+        ({"false_alarms_per_machine_year": 0}, "0 is not a positive number"),
+        ({"false_alarms_per_machine_year": math.nan}, "nan is not a positive number"),
+        ({"false_alarms_per_machine_year": "few"}, "'few' is not a number"),
+        ({"false_alarms_per_machine_year": True}, "True is not a number"),
+    ],
+)
+def test_one_number_that_is_none_or_contradicts_another(table, words):
+    with pytest.raises(UsageError, match=f"\n  false_alarms_per_machine_year: {words}"):
+        Policy.of({"false_alarms_per_machine_year": 1} | table)
+
+
 def test_all_problems_at_once_each_with_its_key():
     table = {"alarms": 1, "clear_clips": 2.5, "slow_weight": "much", "realarm_days": -1, "z_cap": True}
     with pytest.raises(UsageError) as caught:

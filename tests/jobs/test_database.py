@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from acoustic_ad.errors import StoreError
+from acoustic_ad.jobs.migration import SCHEMA_VERSION
 from acoustic_ad.jobs.store import ClipRow, FileFact, Store
 
 BATCH = 50
@@ -136,8 +137,8 @@ def test_what_is_no_store_is_refused_untouched(tmp_path: Path) -> None:
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     with Store.open(tmp_path / "s.db") as store, store.writing() as connection:
-        connection.exec_driver_sql("UPDATE schema_version SET version = 3")
-    with pytest.raises(StoreError, match=r"newer acoustic-ad.*schema 3"):
+        connection.exec_driver_sql(f"UPDATE schema_version SET version = {SCHEMA_VERSION + 1}")
+    with pytest.raises(StoreError, match=rf"newer acoustic-ad.*schema {SCHEMA_VERSION + 1}"):
         Store.open(tmp_path / "s.db")
 
 

@@ -9,125 +9,35 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from old_schemas import OLD
 
 from acoustic_ad.errors import StoreError
 from acoustic_ad.jobs import migration
 from acoustic_ad.jobs.alarm_book import book, events_of
-from acoustic_ad.jobs.schema import SCHEMA_VERSION, MachineRow
+from acoustic_ad.jobs.migration import SCHEMA_VERSION
+from acoustic_ad.jobs.schema import MachineRow
 from acoustic_ad.jobs.store import Store
 
-# As schema 1 was made.
-SCHEMA_1 = """
-CREATE TABLE alarms (
-    id INTEGER NOT NULL,
-    machine TEXT NOT NULL,
-    level TEXT NOT NULL,
-    raised_at TEXT NOT NULL,
-    cleared_at TEXT,
-    acknowledged_at TEXT,
-    "by" TEXT,
-    comment TEXT,
-    shelved_until TEXT,
-    PRIMARY KEY (id)
-);
-CREATE TABLE clip_scores (
-    id INTEGER NOT NULL,
-    clip_id TEXT NOT NULL,
-    machine TEXT NOT NULL,
-    recorded_at TEXT NOT NULL,
-    sha256 TEXT,
-    model TEXT,
-    score DOUBLE,
-    p_value DOUBLE,
-    status TEXT NOT NULL,
-    reason TEXT,
-    bands TEXT NOT NULL,
-    recorded_at_source TEXT NOT NULL,
-    label TEXT NOT NULL,
-    "index" DOUBLE,
-    detail TEXT,
-    also_known_as TEXT NOT NULL,
-    duration_s DOUBLE,
-    level_db DOUBLE,
-    root TEXT NOT NULL,
-    scored_at TEXT NOT NULL,
-    run_id INTEGER NOT NULL,
-    PRIMARY KEY (id),
-    CONSTRAINT clip_identity UNIQUE (sha256, machine, model),
-    CONSTRAINT known_status CHECK (status IN ('scored', 'failed', 'off', 'sensor_fault')),
-    CONSTRAINT judged_by_a_model CHECK ((status = 'failed') = (model IS NULL)),
-    CONSTRAINT judged_bytes CHECK (status = 'failed' OR sha256 IS NOT NULL),
-    FOREIGN KEY(run_id) REFERENCES runs (id)
-);
-CREATE TABLE files (
-    root TEXT NOT NULL,
-    clip_id TEXT NOT NULL,
-    machine TEXT NOT NULL,
-    size BIGINT NOT NULL,
-    mtime_ns BIGINT NOT NULL,
-    ctime_ns BIGINT NOT NULL,
-    sha256 TEXT,
-    outcome TEXT NOT NULL,
-    reason TEXT,
-    PRIMARY KEY (root, clip_id, machine)
-);
-CREATE TABLE machines (
-    machine TEXT NOT NULL,
-    state TEXT NOT NULL,
-    since TEXT,
-    "index" DOUBLE,
-    clips INTEGER NOT NULL,
-    last_clip_at TEXT,
-    model TEXT,
-    facts TEXT NOT NULL,
-    updated_at TEXT NOT NULL,
-    PRIMARY KEY (machine)
-);
-CREATE TABLE runs (
-    id INTEGER NOT NULL,
-    root TEXT NOT NULL,
-    arguments TEXT NOT NULL,
-    version TEXT NOT NULL,
-    host TEXT NOT NULL,
-    pid INTEGER NOT NULL,
-    started_at TEXT NOT NULL,
-    ended_at TEXT,
-    exit_code INTEGER,
-    counts TEXT,
-    PRIMARY KEY (id)
-);
-CREATE TABLE schema_version (
-    version INTEGER NOT NULL
-);
-INSERT INTO "schema_version" VALUES(1);
-CREATE INDEX alarms_by_machine ON alarms (machine, raised_at);
-CREATE INDEX clips_by_time ON clip_scores (machine, recorded_at);
-CREATE UNIQUE INDEX one_failed_row ON clip_scores (root, clip_id, machine) WHERE status = 'failed';
-"""
-ROWS_1 = """
-INSERT INTO runs VALUES (1, '/plant', '{}', '0.1', 'host', 1, '2026-01-05T12:00:00.000000Z', NULL, NULL, NULL);
-INSERT INTO clip_scores VALUES (1, 'a.wav', 'fan', '2026-01-05T12:00:00.000000Z', 'ab', 'model-1', 1.5, 0.25, 'scored',
-    NULL, '[]', 'name', 'unknown', 20.0, NULL, '[]', 10.0, -28.0, '/plant', '2026-01-05T12:01:00.000000Z', 1);
-INSERT INTO files VALUES ('/plant', 'a.wav', 'fan', 10, 1, 1, 'ab', 'scored', NULL);
-INSERT INTO machines VALUES ('fan', 'warning', '2026-01-05T12:00:00.000000Z', 20.0, 1, '2026-01-05T12:00:00.000000Z',
-    'model-1', '{"heard": "warning", "stands_out": "+9 dB around 3.4 kHz"}', '2026-01-05T12:01:00.000000Z');
-INSERT INTO alarms VALUES (7, 'fan', 'alarm', '2026-01-05T12:00:00.000000Z', NULL, NULL, NULL, NULL, NULL);
-"""
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
 
+@pytest.fixture(params=[version for version in OLD if version < SCHEMA_VERSION])
+def version(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
 @pytest.fixture
-def old(tmp_path: Path) -> Path:
-    """A database of schema 1 with a row in every table."""
+def old(tmp_path: Path, version: int) -> Path:
+    """A database of an earlier schema."""
     with sqlite3.connect(tmp_path / "old.db") as database:
-        database.executescript(SCHEMA_1 + ROWS_1)
+        database.executescript(OLD[version])
     database.close()
     return tmp_path / "old.db"
 
 
-def test_reading_migrates_nothing_and_says_what_does(old: Path) -> None:
+def test_reading_migrates_nothing_and_says_what_does(old: Path, version: int) -> None:
     before = old.read_bytes()
-    with pytest.raises(StoreError, match=r"schema 1, this one reads 2.*acoustic-ad score"):
+    with pytest.raises(StoreError, match=rf"schema {version}, this one reads {SCHEMA_VERSION}.*acoustic-ad score"):
         Store.open(old, read_only=True)
     assert old.read_bytes() == before
     assert sorted(path.name for path in old.parent.iterdir()) == ["old.db"]
@@ -159,6 +69,11 @@ def columns_of(database: Path) -> dict[str, list[tuple[object, ...]]]:
         }
 
 
+def test_every_earlier_schema_is_tested() -> None:
+    missing = set(range(1, SCHEMA_VERSION)) - OLD.keys()
+    assert not missing, "add the one that was out before yours to old_schemas"
+
+
 def test_an_old_database_becomes_what_a_new_one_is(old: Path, tmp_path: Path) -> None:
     for database in (old, tmp_path / "new.db"):
         Store.open(database).close()
@@ -171,8 +86,11 @@ def test_an_old_database_becomes_what_a_new_one_is(old: Path, tmp_path: Path) ->
 def test_a_migration_that_fails_half_way_changes_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = columns_of_any(old)
 
-    monkeypatch.setattr(migration, "NEW_ALARM_COLUMNS", [*migration.NEW_ALARM_COLUMNS, None])
-    with pytest.raises(AttributeError):
+    def fails(connection: sa.Connection) -> None:
+        raise RuntimeError("half way")
+
+    monkeypatch.setattr(migration, "STEPS", (*migration.STEPS, fails))
+    with pytest.raises(RuntimeError, match="half way"):
         Store.open(old)
     assert columns_of_any(old) == before
     monkeypatch.undo()

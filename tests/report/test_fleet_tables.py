@@ -35,7 +35,7 @@ FACTS: dict[str, Any] = {
     "next_step": "listen to =cmd.wav",
     "false_alarms": {"alarms_per_month": 0.0833, "warnings_per_month": 1.0, "attainable": False, "statement": "cannot"},
     "coverage": COVERAGE | {"failed": {"truncated": 4}},
-    "trend": {"per_day": 2.5, "significant": True, "days_to_alarm": 12.4},
+    "trend": {"per_day": 2.5, "low": 1.8, "high": 3.2, "significant": True, "days_to_alarm": 12.4, "days": 13.6},
 }
 ALARM = AlarmRow(7, "=fan\n", "alarm", NOON, None, state="shelved", shelved_until=NOON, facts={"stands_out": "x"})
 
@@ -62,13 +62,21 @@ def test_the_words_below_it_say_why_and_what_to_do() -> None:
         "slow EWMA above its alarm limit [alarm 7, shelved]",
         "listen to =cmd.wav, b.wav",
         "next: listen to =cmd.wav",
-        "12 days away",
+        "+2.5 points a day (99 % interval +1.8 to +3.2), by the last 14 days; at this slope the alarm limit is 12 days",
         "not judged: 4 truncated",
         ": cannot",
     ):
         assert words in text
     quiet = FleetStatus(NOON, NOON, [MachineStatus(MachineRow("fan", "normal", NOON, 3.0, 9, NOON))])
     assert fleet_words(quiet) == []
+
+
+def test_a_slope_is_told_only_where_it_is_significant() -> None:
+    down = {"per_day": -2.5, "low": -3.2, "high": -1.8, "significant": True, "days_to_alarm": None, "days": 13.6}
+    told = "\n".join(fleet_words(fleet(trend=down)))
+    assert "-2.5 points a day (99 % interval -3.2 to -1.8)" in told and "away" not in told
+    for trend in (None, down | {"low": -6.0, "high": 1.0, "significant": False}):
+        assert "points a day" not in "\n".join(fleet_words(fleet(trend=trend)))
 
 
 def test_the_csv_has_every_column_and_runs_no_formula(tmp_path: Path) -> None:

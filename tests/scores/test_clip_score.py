@@ -175,6 +175,10 @@ def test_scorers_by_name() -> None:
         make_scorer("typo")  # type: ignore[arg-type]
 
 
+def weights_of(scorer: StatisticalScorer) -> dict[str, float]:
+    return {key.partition(".")[0]: float(value[0]) for key, value in scorer.state().items() if key.endswith("weight")}
+
+
 def test_a_statistic_that_differs_from_recording_to_recording_counts_for_little() -> None:
     """A speed of its own in every recording: what left-out recordings say of the spectrum is all over the place."""
     speeds = np.repeat([0.0, 0.1, -0.1, 3.0, -4.0, 6.0], 10)  # of sixty clips; FOLD keeps tens together
@@ -183,16 +187,40 @@ def test_a_statistic_that_differs_from_recording_to_recording_counts_for_little(
         moved(clip, spectrum=10.0 * speed * direction)
         for clip, speed in zip(evidence(vectors(60, 0), seed=0), speeds, strict=True)
     ]
-    fold = np.arange(60) // 10
+    faulty = Planted([moved(clip, spectrum=3.0 * direction, modulation=3.0) for clip in learnt], np.arange(60))
     both = scorer_of("modulation", "spectrum")
-    both.fit(learnt, fold)
-    state = both.state()
-    weights = [float(state[f"{name}.mahalanobis.weight"][0]) for name in ("spectrum", "modulation")]
-    assert sum(weights) == pytest.approx(2.0) and weights[0] < 0.3 * weights[1]
-    steady = scorer_of("modulation", "residual")
-    steady.fit(evidence(vectors(60, 0), seed=0), fold)
-    state = steady.state()
-    assert 0.4 < float(state["residual.mahalanobis.weight"][0]) < 1.6, "of two that are alike, each counts"
+    both.fit(learnt, np.arange(60) // 10, faulty)
+    weights = weights_of(both)
+    assert sum(weights.values()) == pytest.approx(2.0) and weights["spectrum"] < 0.5 * weights["modulation"]
+
+
+def test_a_statistic_that_finds_nothing_of_what_was_planted_counts_for_little() -> None:
+    scorer = scorer_of("residual", "modulation", "power")
+    scorer.fit(evidence(vectors(60, 0), 0), FOLD, planted(0, residual=3.0, power=3.0))
+    weights = weights_of(scorer)
+    assert sum(weights.values()) == pytest.approx(3.0)
+    assert weights["modulation"] < 0.3 * min(weights["residual"], weights["power"])
+
+
+def test_where_nothing_was_planted_or_found_every_statistic_counts_the_same() -> None:
+    scorer, learnt = scorer_of("residual", "modulation"), evidence(vectors(60, 0), 0)
+    scorer.fit(learnt, FOLD)
+    assert weights_of(scorer) == {"residual": 1.0, "modulation": 1.0}
+    centre = moved(
+        learnt[0],
+        **{
+            name: np.mean([c.statistics[name] for c in learnt], axis=0) - learnt[0].statistics[name]
+            for name in ("residual", "modulation")
+        },
+    )
+    scorer.fit(learnt, FOLD, Planted([centre], np.array([0])))
+    assert weights_of(scorer) == {"residual": 1.0, "modulation": 1.0}
+
+
+def test_clouds_stand_beside_the_other_statistics() -> None:
+    scorer = make_scorer("nearest_neighbour", statistics=("residual",), clouds=("modulation",))
+    assert isinstance(scorer, StatisticalScorer)
+    assert scorer.components == (("residual", "nearest_neighbour"), ("modulation", "mahalanobis"))
 
 
 # --- auto ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,48 @@
+"""What `acoustic-ad score` says, and which words it takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from acoustic_ad.console import answer, answer_json, complain, say
+from acoustic_ad.console_log import log_is_open
+
+if TYPE_CHECKING:
+    from acoustic_ad.jobs.score_report import ScoreReport
+
+
+def check_words(exit_on: str | None, splits: tuple[str, ...]) -> None:
+    """Raise UsageError for words of --exit-on and --split that are none."""
+    from acoustic_ad.errors import UsageError
+    from acoustic_ad.jobs.score_report import EXIT_ON
+    from acoustic_ad.sound.clip import SPLITS
+
+    if exit_on is not None and exit_on not in EXIT_ON:
+        raise UsageError(f"--exit-on {exit_on}: must be {' or '.join(EXIT_ON)}")
+    for name in splits:
+        if name not in SPLITS:
+            raise UsageError(f"--split {name}: must be one of {', '.join(SPLITS)}")
+
+
+def tell_score(report: ScoreReport, as_json: bool) -> None:
+    """The answer of a run: failures and remarks on stderr, or in the log; the table or the document on stdout."""
+    from acoustic_ad.jobs.score_report import MODEL_CODES
+    from acoustic_ad.jobs.score_report import as_json as document
+    from acoustic_ad.report.fleet import fleet_table, fleet_words
+    from acoustic_ad.report.tables import failure_lines, other_model_line, score_summary
+
+    if not log_is_open():  # which has told of each
+        for line in failure_lines(report.failures, MODEL_CODES):
+            complain(line)
+    for line in report.notifications.problems:
+        complain(line)
+    if as_json:
+        answer_json(document(report))
+        return
+    if not log_is_open():
+        say(report.description)
+    answer("\n".join([fleet_table(report.fleet), *fleet_words(report.fleet)]))
+    if not log_is_open():
+        say(score_summary(report.counts, report.ignored))
+    if report.other_model:
+        say(other_model_line(report.other_model))

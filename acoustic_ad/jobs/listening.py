@@ -1,0 +1,114 @@
+"""Hearing clips of several machines again, in workers, as far as their files are still there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from acoustic_ad.errors import CLIP_CODES, BundleError, ClipError
+from acoustic_ad.jobs.clip_files import ClipFile, files_of
+from acoustic_ad.jobs.clip_map import ClipMap, MapTask, map_clip
+from acoustic_ad.jobs.machine_story import MachineStory
+from acoustic_ad.jobs.schema import ClipRow
+from acoustic_ad.jobs.store import Store
+from acoustic_ad.jobs.tasks import Unscored
+from acoustic_ad.jobs.workers import LazyWorkers
+from acoustic_ad.models.registry import Registry
+
+MAP_DEADLINE_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class HeardClip:
+    """A stored clip, and its map or why there is none."""
+
+    row: ClipRow
+    found: ClipMap | None
+    missing: str = ""  # in words
+
+
+@dataclass(slots=True)
+class HeardMachine:
+    """What could be heard again of a machine."""
+
+    worst: list[HeardClip] = field(default_factory=list)
+    usual: HeardClip | None = None
+    by_day: list[tuple[datetime, npt.NDArray[np.float64]]] = field(default_factory=list)  # mean excess [mels]
+    edges_hz: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    machine: str
+    row: ClipRow
+    use: str  # worst, usual, day
+
+
+def hear_again(
+    store: Store,
+    models: Path,
+    stories: Sequence[MachineStory],
+    *,
+    workers: int,
+    keep_sound: Mapping[str, bool],
+    days_of: Mapping[str, Sequence[ClipRow]],
+) -> dict[str, HeardMachine]:
+    """By machine the worst clips and a usual one, and the clips of `days_of` for its history.
+
+    Files that are gone, changed or cannot be read are said to be so; a file that hangs its decoder costs its deadline.
+    """
+    found = {story.machine: HeardMachine() for story in stories}
+    wanted = [one for story in stories for one in _wanted(story, days_of.get(story.machine, ()))]
+    registry = Registry(models)
+    files: dict[str, dict[str, ClipFile]] = {}
+    for machine in found:
+        contents = {one.row.sha256 for one in wanted if one.machine == machine and one.row.sha256}
+        files[machine] = files_of(store, machine, contents)
+    tasks: list[tuple[MapTask, float | None]] = []
+    of_task: list[_Wanted] = []
+    for one in wanted:
+        file = files[one.machine].get(one.row.sha256 or "")
+        try:
+            bundle = registry.bundle_path(one.machine)
+        except BundleError as error:
+            _keep(found[one.machine], one, None, str(error))
+            continue
+        if file is None:
+            _keep(found[one.machine], one, None, "the file is not where it was scored")
+            continue
+        sound = one.use != "day" and keep_sound.get(one.machine, False)
+        tasks.append((MapTask(file.path, bundle, file.sha256, keep_sound=sound), MAP_DEADLINE_S))
+        of_task.append(one)
+    with LazyWorkers(workers) as pool:
+        results: Iterator[tuple[MapTask, ClipMap | Unscored | ClipError]] = pool.map(map_clip, tasks)
+        for one, (_, result) in zip(of_task, results, strict=True):
+            clip = result if isinstance(result, ClipMap) else None
+            _keep(found[one.machine], one, clip, "" if isinstance(result, ClipMap) else _words(result))
+    return found
+
+
+def _wanted(story: MachineStory, by_day: Sequence[ClipRow]) -> list[_Wanted]:
+    found = [_Wanted(story.machine, row, "worst") for row in story.worst]
+    found += [_Wanted(story.machine, story.usual, "usual")] if story.usual is not None else []
+    return found + [_Wanted(story.machine, row, "day") for row in by_day]
+
+
+def _keep(machine: HeardMachine, one: _Wanted, clip: ClipMap | None, missing: str) -> None:
+    if clip is not None:
+        machine.edges_hz = clip.edges_hz
+    if one.use == "worst":
+        machine.worst.append(HeardClip(one.row, clip, missing))
+    elif one.use == "usual":
+        machine.usual = HeardClip(one.row, clip, missing)
+    elif clip is not None:
+        machine.by_day.append((one.row.recorded_at, clip.excess_db.mean(axis=0, dtype=np.float64)))
+
+
+def _words(problem: Unscored | ClipError) -> str:
+    return f"{CLIP_CODES.get(problem.code, problem.code)}: {problem.reason}"

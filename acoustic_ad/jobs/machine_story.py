@@ -1,0 +1,169 @@
+"""A machine's whole story as people read it: its scores, charts and states over time, thinned out to what one sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from acoustic_ad.health.charts import SLOW
+from acoustic_ad.health.hearing import Hearing, Scored, hear
+from acoustic_ad.health.policy import ALARM_INDEX, WARNING_INDEX
+from acoustic_ad.health.timeline import ClipPoint, StateChange
+from acoustic_ad.jobs.alarm_list import alarm_list
+from acoustic_ad.jobs.alarm_schema import AlarmRow, EventRow
+from acoustic_ad.jobs.baselines import Baselines
+from acoustic_ad.jobs.fleet_health import Told, tell
+from acoustic_ad.jobs.history import history_of, rows_of_contents
+from acoustic_ad.jobs.schema import ClipRow
+from acoustic_ad.jobs.store import Store
+
+Array = npt.NDArray[np.float64]
+
+BINS: Final = 300  # of the time axis: two points each are more than a phone can show
+WORST: Final = 3  # clips to listen to
+
+
+@dataclass(frozen=True, slots=True)
+class StoryPoint:
+    """A scored clip on the timeline."""
+
+    at: datetime
+    z: float  # against the baseline of its time
+    index: float  # health index after it
+    slow: float  # slow EWMA after it, on the scale of the index
+    row: ClipRow
+
+
+@dataclass(frozen=True, slots=True)
+class MachineStory:
+    """What is shown of one machine."""
+
+    machine: str
+    told: Told
+    points: tuple[StoryPoint, ...]  # of each stretch of time the most unusual clip and a usual one, by time
+    clips: int  # scored clips in the window, of which `points` are some
+    changes: tuple[StateChange, ...]
+    alarms: tuple[AlarmRow, ...]
+    events: tuple[EventRow, ...]
+    begin: datetime
+    end: datetime
+    worst: tuple[ClipRow, ...]  # to listen to, the most unusual first
+    usual: ClipRow | None  # a clip of the healthy machine to hold against them
+
+
+def machine_story(
+    store: Store, baselines: Baselines, machine: str, *, days: float | None, as_of: datetime | None = None
+) -> MachineStory | None:
+    """The story of the last `days` days (None: all) up to `as_of` (None: the last clip); None without a clip.
+
+    States and charts rest on everything that was heard before the window, too.
+    """
+    history = history_of(store, machine)
+    told = tell(store, baselines, history, as_of=as_of)
+    scored = [point for point in told.points if point.status == "scored" and point.z is not None]
+    times = [clip.recorded_at for clip in history.clips if as_of is None or clip.recorded_at <= as_of]
+    if not times:
+        return None
+    end = times[-1] if as_of is None else as_of
+    begin = times[0] if days is None else max(times[0], end - timedelta(days=days))
+    hearing = _hearing(
+        baselines, told, machine, scored, [one.at for one in history.events if one.kind == "maintenance"]
+    )
+    chosen = _chosen(scored, hearing, begin, end)
+    worst, usual = _to_hear(told, scored, begin)
+    wanted = {scored[number].key for number in chosen} | {*worst, *([usual] if usual else [])}
+    rows = rows_of_contents(store, machine, wanted)
+    return MachineStory(
+        machine,
+        told,
+        _points(scored, hearing, [number for number in chosen if scored[number].key in rows], rows),
+        sum(begin <= point.recorded_at <= end for point in scored),
+        told.health.changes,
+        tuple(alarm for alarm, _ in alarm_list(store, machine)),
+        tuple(one for one in history.events if begin <= one.at),
+        begin,
+        end,
+        tuple(rows[key] for key in worst if key in rows),
+        rows.get(usual or ""),
+    )
+
+
+def _hearing(
+    baselines: Baselines, told: Told, machine: str, scored: Sequence[ClipPoint], maintenance: Sequence[datetime]
+) -> Hearing | None:
+    if not scored:
+        return None
+    known = baselines.of(machine, {point.model for point in scored})
+    z = np.array([point.z for point in scored], np.float64)
+    arrays = Scored(np.array([point.recorded_at.timestamp() for point in scored]), z, [one.model for one in scored])
+    return hear(baselines.policy(machine), known, arrays, sorted(at.timestamp() for at in maintenance))
+
+
+def _chosen(scored: Sequence[ClipPoint], hearing: Hearing | None, begin: datetime, end: datetime) -> list[int]:
+    """Numbers of the clips to show: of each part of the window the most unusual one, the middle one and the last."""
+    if hearing is None:
+        return []
+    first = int(np.searchsorted(hearing.times, begin.timestamp()))
+    times, z = hearing.times[first:], hearing.z[first:]
+    if times.size <= 2 * BINS:
+        return list(range(first, len(scored)))
+    span = max(end.timestamp() - begin.timestamp(), 1.0)
+    bins = np.minimum(((times - begin.timestamp()) / span * BINS).astype(np.intp), BINS - 1)
+    starts = np.flatnonzero(np.diff(bins, prepend=-1))
+    found: set[int] = {times.size - 1}
+    for low, high in zip(starts.tolist(), [*starts.tolist()[1:], times.size], strict=True):
+        order = np.argsort(z[low:high], kind="stable")
+        found |= {low + int(order[-1]), low + int(order[order.size // 2])}
+    return [first + number for number in sorted(found)]
+
+
+def _points(
+    scored: Sequence[ClipPoint], hearing: Hearing | None, chosen: Sequence[int], rows: dict[str, ClipRow]
+) -> tuple[StoryPoint, ...]:
+    if hearing is None:
+        return ()
+    slow = _slow_index(hearing)
+    return tuple(
+        StoryPoint(
+            scored[number].recorded_at,
+            float(hearing.z[number]),
+            float(hearing.index[number]),
+            float(slow[number]),
+            rows[scored[number].key],
+        )
+        for number in chosen
+    )
+
+
+def _slow_index(hearing: Hearing) -> Array:
+    """The slow EWMA [T] on the scale of the index: 50 at its own warning limit, 80 at its own alarm limit."""
+    charts = [next(n for n, chart in enumerate(one.charts) if chart.chart == SLOW) for one in hearing.limits]
+    limits = np.array(
+        [[one.charts[n].warning, one.charts[n].alarm] for one, n in zip(hearing.limits, charts, strict=True)]
+    )
+    warning, alarm = limits[hearing.which].T
+    value = hearing.statistics[charts[0]]
+    beyond = WARNING_INDEX + (value - warning) * (ALARM_INDEX - WARNING_INDEX) / (alarm - warning)
+    found: Array = np.clip(np.where(value <= warning, value / warning * WARNING_INDEX, beyond), 0.0, 100.0)
+    return found
+
+
+def _to_hear(told: Told, scored: Sequence[ClipPoint], begin: datetime) -> tuple[list[str], str | None]:
+    """Keys of the three clips to listen to, and of one of the healthy machine, the latest before what stands out."""
+    episodes = told.health.episodes
+    standing = [one for one in episodes if one.cleared_at is None]
+    last = max(standing, key=lambda one: (one.level == "alarm", one.raised_at), default=None)
+    recent = [point for point in scored if point.recorded_at >= begin]
+    by_z = sorted(recent, key=lambda point: (-(point.z or 0.0), point.recorded_at))
+    worst = list(last.worst) if last is not None else [point.key for point in by_z[:WORST]]
+    before = last.began_at if last is not None else datetime.max.replace(tzinfo=UTC)
+    calm = [point for point in scored if point.recorded_at < before and abs(point.z or 0.0) < 1.0] or [
+        point for point in scored if point.key not in worst and (point.z or 0.0) < 1.0
+    ]
+    usual = min(calm[-20:], key=lambda point: abs(point.z or 0.0), default=None)
+    return worst, None if usual is None else usual.key
