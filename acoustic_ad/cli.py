@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from acoustic_ad import __version__
 from acoustic_ad.cli_alarms import alarms_app
+from acoustic_ad.cli_db import db_app, refuse_passwords
 from acoustic_ad.cli_export import export
 from acoustic_ad.cli_health import events_app, health_app, status
 from acoustic_ad.cli_manifest import manifest_app
@@ -34,6 +36,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(alarms_app, name="alarms")
 app.add_typer(events_app, name="events")
 app.add_typer(health_app, name="health")
+app.add_typer(db_app, name="db")
 app.add_typer(schedule_app, name="schedule")
 app.add_typer(notify_app, name="notify")
 app.command("status")(status)
@@ -198,6 +201,7 @@ def evaluate(
 
     opened = nullcontext() if db is None else Store.open(db, read_only=True, create=False)
     with progress_bar() as bar, opened as store:
+        told_by = "" if store is None else store.name
         found = evaluate_all(
             data,
             models,
@@ -213,7 +217,7 @@ def evaluate(
     else:
         say(f"recipe {', '.join(found.recipes)}, seed {', '.join(map(str, found.seeds))}")
         for label, clips in found.from_events.items():
-            say(f"{count_of(clips, 'clip')} without a label taken for {label}, as events in {db} tell")
+            say(f"{count_of(clips, 'clip')} without a label taken for {label}, as events in {told_by} tell")
         answer(evaluation_table(document(found)))
         if found.evaluated and found.left_out:
             say(left_out_line(found.left_out))
@@ -252,4 +256,9 @@ def demo(
 
 def main() -> None:
     """The entry point of the `acoustic-ad` program."""
-    run_program(app)
+    run_program(_program)
+
+
+def _program() -> None:
+    refuse_passwords(sys.argv[1:])
+    app()
