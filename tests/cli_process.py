@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,10 +78,15 @@ def environment() -> dict[str, str]:
     return keep | {"OMP_NUM_THREADS": "1", "COLUMNS": "100"}
 
 
-def start(*args: str | Path, stdout: int | IO[Any] = subprocess.PIPE, **options: Any) -> subprocess.Popen[bytes]:
-    """Start `acoustic-ad` in a session of its own, so that it can be killed with all that it started."""
+def start(
+    *args: str | Path, stdout: int | IO[Any] = subprocess.PIPE, before: Sequence[str] = (), **options: Any
+) -> subprocess.Popen[bytes]:
+    """Start `acoustic-ad` in a session of its own, so that it can be killed with all that it started.
+
+    `before`: a command that runs it in its own place, such as what `shell` makes.
+    """
     return subprocess.Popen(
-        [sys.executable, "-m", "acoustic_ad", *map(str, args)],
+        [*before, sys.executable, "-m", "acoustic_ad", *map(str, args)],
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=subprocess.PIPE,
@@ -91,12 +97,22 @@ def start(*args: str | Path, stdout: int | IO[Any] = subprocess.PIPE, **options:
     )
 
 
+def shell(commands: str) -> list[str]:
+    """Shell commands that come first in the same process, such as `ulimit -n 10`."""
+    return ["sh", "-c", f'{commands} && exec "$@"', "sh"]
+
+
+# Root may read and write everything; without these rights it is a user like others.
+AS_USER = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+NOBODY_IS_REFUSED = bool(AS_USER) and shutil.which("setpriv") is None
+
+
 def _interruptible() -> None:
     """A test run in the background of a shell is deaf to Ctrl-C, and so would be what it starts."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def finish(process: subprocess.Popen[bytes], timeout: float = 120) -> Finished:
+def finish(process: subprocess.Popen[bytes], timeout: float = 280) -> Finished:
     """Wait for the end, which must come without a traceback, whatever happens."""
     try:
         out, err = process.communicate(timeout=timeout)

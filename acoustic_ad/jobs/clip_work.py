@@ -27,6 +27,8 @@ from acoustic_ad.sound.sensor import SensorCheck
 FloatArray = npt.NDArray[np.float32]
 # Models kept in a worker at a time: clips come sorted by machine, so more would only take memory.
 MODELS_KEPT = 8
+# Shorter than what any format begins with.
+LEAST_HEADER_BYTES = 12
 CHANNELS = "channels"  # in a bundle's `extra`: how many were alive in every training clip
 
 
@@ -143,9 +145,10 @@ def _check_finished(task: ScoreTask) -> None:
 
 
 def _unscored(error: ClipError, task: ScoreTask) -> Unscored:
-    """A file that is cut short, or has changed meanwhile, may only be unfinished."""
+    """A file that is cut short, has hardly begun, or has changed meanwhile, may only be unfinished."""
     try:
-        growing = error.code in ("changed", "truncated") or FileStamp.of(task.path) != task.stamp
+        growing = error.code in ("changed", "truncated", "empty") or task.stamp.size < LEAST_HEADER_BYTES
+        growing = growing or FileStamp.of(task.path) != task.stamp
     except ClipError as gone:
         return Unscored(gone.code, gone.reason)
     return Unscored(error.code, error.reason, growing)

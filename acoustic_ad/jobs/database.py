@@ -28,9 +28,10 @@ _MODE_RETRY_S: Final = 0.05
 _SQLITE_MAGIC: Final = b"SQLite format 3\x00"
 _NO_BEGIN: Final = "acoustic_ad_no_begin"  # execution option: no transaction at all
 
+_READ_ONLY: Final = "it cannot be written: check the permissions of the file and of its folder"
 _NEXT_STEPS: Final = (
     ("full", "the disk is full; what was not committed is not stored: make room and run again"),
-    ("readonly|read-only|permission", "it cannot be written: check the permissions of the file and of its folder"),
+    ("readonly|read-only|permission", _READ_ONLY),
     ("malformed|not a database|encrypted", "it is damaged: move it aside and restore a backup, or start a new one"),
     ("locked|busy", f"another program has kept it busy for {BUSY_TIMEOUT_S:.0f} s: end that program and run again"),
     ("unable to open", "it cannot be opened: check the permissions of the file and of its folder"),
@@ -111,6 +112,9 @@ def open_engine(path_or_url: str | Path, *, read_only: bool, create: bool) -> tu
     create = create and not read_only
     check_store(path_or_url, must_exist=not create)
     path = sqlite_path(path_or_url)
+    if path is not None and not read_only and path.exists() and not os.access(path, os.W_OK):
+        # SQLite would leave files beside it that cannot be written either, when the database long can.
+        raise StoreError(f"database {one_line(str(path))}: {_READ_ONLY}")
     if path is None:
         url = postgres.server_url(str(path_or_url))
         engine, name = postgres.server_engine(url, read_only=read_only), postgres.shown(url)

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
-from typing import Any
+from typing import Any, Final
 
+from acoustic_ad.errors import WorkersError
+
+_NEXT_STEPS: Final = {
+    errno.EMFILE: "allow this job more open files (ulimit -n)",
+    errno.ENFILE: "the system has no more open files to give: end other programs",
+    errno.EAGAIN: "allow this user more processes (ulimit -u), or end some",
+    errno.ENOMEM: "free memory, or use fewer --workers",
+    errno.ENOSPC: "make room in /dev/shm and in the folder of temporary files (TMPDIR)",
+    errno.EROFS: "/dev/shm and the folder of temporary files (TMPDIR) must be writable",
+    errno.EACCES: "/dev/shm and the folder of temporary files (TMPDIR) must be writable",
+    errno.ENOENT: "/dev/shm and the folder of temporary files (TMPDIR) must exist",
+    errno.ENOSYS: "this system has no semaphores: mount /dev/shm",
+}
 # Loaded once, before any worker is forked: they bring torch and scikit-learn with them.
 PRELOADED = ["acoustic_ad.jobs.clip_work", "acoustic_ad.jobs.train_work", "acoustic_ad.jobs.workers"]
 
@@ -46,6 +60,20 @@ def start_fork_server(context: Any) -> None:
 
 def _nothing() -> None:
     pass
+
+
+@contextmanager
+def startable() -> Iterator[None]:
+    """What the system refuses to a job that starts processes, as a WorkersError that says what to change."""
+    try:
+        yield
+    except (OSError, EOFError) as error:
+        number = getattr(error, "errno", None)
+        why = "the server that starts them died" if isinstance(error, EOFError) else getattr(error, "strerror", None)
+        next_step = _NEXT_STEPS.get(number or 0, "see what this user and this system may still start and open")
+        if "AF_UNIX" in str(error):
+            next_step = "set TMPDIR to a folder with a short name"
+        raise WorkersError(f"the worker processes cannot be started: {why or error}: {next_step}") from error
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import socket
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,10 @@ import filelock
 from acoustic_ad.errors import LockedError, StoreError
 from acoustic_ad.jobs.database import check_store, sqlite_path
 from acoustic_ad.sound.clip import one_line
+
+# Between taking the lock and saying so, a job needs a moment, in which another may ask.
+NOTE_S = 1.0
+_ANOTHER = "another job"
 
 
 @contextmanager
@@ -95,15 +100,22 @@ def _write_holder(path: Path) -> None:
 
 
 def _holder(path: Path) -> str:
-    """Who holds the lock, in words; less where the note is missing, damaged, or left by a holder that died."""
+    """Who holds the lock, in words; less where the note stays missing, damaged, or that of a holder that died."""
+    give_up = time.monotonic() + NOTE_S
+    while (holder := _noted_holder(path)) == _ANOTHER and time.monotonic() < give_up:
+        time.sleep(0.02)
+    return holder
+
+
+def _noted_holder(path: Path) -> str:
     try:
         holder: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         host, pid, since = str(holder["host"]), int(holder["pid"]), str(holder["since"])
     except (OSError, ValueError, KeyError, TypeError):
-        return "another job"
+        return _ANOTHER
     if host == socket.gethostname() and not _is_alive(pid):
-        return "another job"  # one that started this moment, and has not yet written its own note
-    return one_line(f"another job (host {host}, process {pid}, since {since})")
+        return _ANOTHER  # one that started this moment, and has not yet written its own note
+    return one_line(f"{_ANOTHER} (host {host}, process {pid}, since {since})")
 
 
 def _is_alive(pid: int) -> bool:

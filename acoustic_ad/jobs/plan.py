@@ -108,8 +108,7 @@ class Planner:
         try:
             digest = (untouched.sha256 if untouched else None) or sha256_of(clip.path)
         except OSError as error:
-            reason = ClipError("unreadable", error.strerror or str(error))
-            return Planned(clip, FileFact.of(clip.clip_id, clip.machine, stat, None), None, reason, None)
+            return self._without_file(clip, entry, ClipError("unreadable", error.strerror or str(error)), stat)
         return self._by_content(clip, model, stat, digest)
 
     def _is_settled(self, clip: Clip, entry: LedgerEntry) -> bool:
@@ -159,12 +158,17 @@ class Planner:
 
         return Registry(self._models).digest_as_said(machine)
 
-    def _without_file(self, clip: Clip, entry: LedgerEntry | None, error: ClipError) -> Planned | None:
-        """A clip that cannot be opened at all is a failure of the first run that sees it, and known to the others."""
+    def _without_file(
+        self, clip: Clip, entry: LedgerEntry | None, error: ClipError, stat: os.stat_result | None = None
+    ) -> Planned | None:
+        """A clip that cannot be read at all is tried by every run, a failure of the first, and known to the others."""
         if entry is not None and (entry.outcome, entry.reason) == ("failed", error.code) and not self._retry_failed:
             self.known.already_failed += 1
             return None
-        return Planned(clip, FileFact(clip.clip_id, clip.machine, 0, 0, None), None, error, None)
+        fact = FileFact(clip.clip_id, clip.machine, 0, 0, None)
+        if stat is not None:
+            fact = FileFact.of(clip.clip_id, clip.machine, stat, None).as_unread
+        return Planned(clip, fact, None, error, None)
 
     def model_of(self, machine: str) -> Model:
         """The machine's current model, read once a run."""

@@ -13,7 +13,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, cast
 
@@ -81,6 +81,11 @@ class FileFact:
     ) -> FileFact:
         """The fact as `stat`, taken before the bytes were read, tells it."""
         return cls(clip_id, machine, stat.st_size, stat.st_mtime_ns, sha256, stat.st_ctime_ns, recorded_at)
+
+    @property
+    def as_unread(self) -> FileFact:
+        """The same of a file that could not be read: never taken for untouched, so that it is tried again."""
+        return replace(self, size=-1)
 
 
 @dataclass(frozen=True, slots=True)

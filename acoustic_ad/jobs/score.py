@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -133,8 +134,8 @@ class _Job:
                 self._work(self.clips, workers, on_progress)
                 self._work(self.planner.take_twins(), workers, on_progress)
         except BaseException as error:
-            # Interrupted, or left without workers: what is finished is kept, and shown.
-            if not isinstance(error, Exception) or isinstance(error, WorkersError):
+            # Interrupted, or left without workers or folder: what is finished is kept, and shown.
+            if not isinstance(error, Exception) or isinstance(error, WorkersError | ManifestError):
                 self.commit()
                 with suppress(AcousticADError):
                     note_clips(self.store, sorted(self.touched))
@@ -195,7 +196,10 @@ class _Job:
             self.outcomes["deferred"] += 1
             event(logging.INFO, "clip_deferred", clip_id=planned.clip.clip_id, machine=planned.clip.machine)
             return
-        row = clip_row_of(planned, result)
+        row, fact = clip_row_of(planned, result), planned.fact
+        if row.reason == "unreadable":
+            self._refuse_vanished_folder()
+            fact = fact.as_unread
         self.outcomes[row.status] += 1
         if row.status == "failed":
             reason = printable_text(row.detail or "")
@@ -206,9 +210,19 @@ class _Job:
         event(CLIP_LEVELS[row.status], f"clip_{row.status}", **told)
         self.touched.add(row.machine)
         self.new_clips.add((row.clip_id, row.machine))
-        self._done.append((row, planned.fact))
+        self._done.append((row, fact))
         if len(self._done) >= BATCH_ROWS or time.monotonic() - self._committed > BATCH_S:
             self.commit()
+
+    def _refuse_vanished_folder(self) -> None:
+        """A share that is unmounted in the middle of a run must not look like clips that broke."""
+        with suppress(OSError):
+            if any(os.scandir(self.root)):
+                return
+        raise ManifestError(
+            f"{one_line(str(self.root))} vanished while its clips were read; what was finished is kept: "
+            "see that the share is mounted, and run again"
+        )
 
     def _is_recent(self, planned: Planned) -> bool:
         """Whether the file was modified within `settle_s`; clocks that run ahead do not defer for ever."""

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from pebble import ProcessExpired, ProcessPool
 
 from acoustic_ad.errors import ClipError, WorkersError
-from acoustic_ad.jobs.fork_server import PRELOADED, start_fork_server, undisturbed
+from acoustic_ad.jobs.fork_server import PRELOADED, start_fork_server, startable, undisturbed
 from acoustic_ad.jobs.limits import LOADING_S, cause_of_death, memory_share
 from acoustic_ad.jobs.worker_process import ProgressPipe, start_worker, work
 
@@ -81,9 +81,10 @@ class Workers:
     def _new_pool(self) -> ProcessPool:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
-        start_fork_server(context)
         arguments = (self._progress, self.memory_gib)
-        return ProcessPool(self.count, initializer=start_worker, initargs=arguments, context=context)
+        with startable():
+            start_fork_server(context)
+            return ProcessPool(self.count, initializer=start_worker, initargs=arguments, context=context)
 
     def submit(self, function: Callable[[Task], Result], task: Task, deadline: float | None = None) -> Pending:
         """Start `function(task)` in a worker.
@@ -102,7 +103,7 @@ class Workers:
         # The worker keeps the deadline itself; this one is for what no signal reaches.
         timeout = None if pending.deadline is None else pending.deadline + LOADING_S + LOST_S
         try:
-            with undisturbed():
+            with startable(), undisturbed():  # pebble starts its processes with the first task
                 pending.future = self._pool.schedule(work, args=arguments, timeout=timeout)
         except RuntimeError:  # pebble's word for a pool that broke down
             return False

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from lock_holder import another_holder
 
 from acoustic_ad.errors import LockedError, StoreError
+from acoustic_ad.jobs import lock as module
 from acoustic_ad.jobs.lock import hold_lock
 
 HOLD = """
@@ -86,7 +88,8 @@ def test_the_lock_is_free_after_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("note", ["", "{}", "[1]", '{"host": 1, "pid": "x", "since": 2}', "\x00\x1b[31m", None])
-def test_a_damaged_note_is_no_obstacle(tmp_path: Path, note: str | None) -> None:
+def test_a_damaged_note_is_no_obstacle(tmp_path: Path, note: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "NOTE_S", 0.1)
     path = tmp_path / "s.db"
     with hold_lock(path):
         (tmp_path / "s.db.lock.json").unlink()
@@ -94,6 +97,20 @@ def test_a_damaged_note_is_no_obstacle(tmp_path: Path, note: str | None) -> None
             (tmp_path / "s.db.lock.json").write_text(note)
         with pytest.raises(LockedError, match="held by another job:"), hold_lock(path):
             pass
+
+
+def test_a_holder_that_has_only_just_begun_is_named_too(tmp_path: Path) -> None:
+    """The lock is held, and the note about it comes a moment later."""
+    path = tmp_path / "s.db"
+    with hold_lock(path):
+        note = tmp_path / "s.db.lock.json"
+        text = note.read_text()
+        note.unlink()
+        late = threading.Timer(0.2, lambda: note.write_text(text))
+        late.start()
+        with pytest.raises(LockedError, match=f"process {os.getpid()}"), hold_lock(path):
+            pass
+        late.join()
 
 
 def test_a_note_cannot_write_to_the_terminal(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from plant import Plant
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 from written_page import HOSTILE, HOSTILE_NOTE, LONG, Page, in_process
 
 from acoustic_ad.report.page import render
@@ -52,6 +53,11 @@ def place_of(page: Path, name: str) -> str:
 def ask(browser: webdriver.Chrome, expression: str, *args: Any) -> Any:
     """The value of an expression in the page, which may use what browser_checks.js defines."""
     return browser.execute_script(f"{SCRIPTS}\nreturn {expression};", *args)
+
+
+def becomes(browser: webdriver.Chrome, expression: str, wanted: Any) -> None:
+    """Wait for what a key or a link brings about: its events come after the key is answered."""
+    WebDriverWait(browser, 20).until(lambda driver: ask(driver, expression) == wanted, expression)
 
 
 def names_shown(browser: webdriver.Chrome) -> list[str]:
@@ -172,9 +178,9 @@ def test_everything_is_reached_by_keyboard(browser: webdriver.Chrome, page: Path
     open_file(browser, page)
     browser.execute_script("document.querySelector('#rows a').focus()")
     press(browser, Keys.ENTER)
-    assert ask(browser, "document.activeElement.id") == "machine-title"
+    becomes(browser, "document.activeElement.id", "machine-title")
     browser.back()
-    assert ask(browser, "document.getElementById('fleet').hidden") is False
+    becomes(browser, "document.getElementById('fleet').hidden", False)
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE])
