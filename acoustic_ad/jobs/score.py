@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from acoustic_ad.jobs.machine_facts import FACTS_FORMAT
 from acoustic_ad.jobs.notify import notify
 from acoustic_ad.jobs.notify_targets import Target
 from acoustic_ad.jobs.plan import Planned, Planner
+from acoustic_ad.jobs.punctuality import LateClips, run_notices, runs_of
 from acoustic_ad.jobs.schema import ClipRow, FileFact
 from acoustic_ad.jobs.score_report import MODEL_CODES, Failure, ScoreReport, as_json
-from acoustic_ad.jobs.store import Store
+from acoustic_ad.jobs.stale_models import STALE_AFTER, stale_models
+from acoustic_ad.jobs.store import Store, root_text
 from acoustic_ad.jobs.tasks import Off, Scored, ScoreTask, Unscored, rehearsal, score_clip
 from acoustic_ad.jobs.workers import LazyWorkers, deadline_s
 from acoustic_ad.report.rows import check_out_suffix, write_rows
@@ -62,6 +65,8 @@ class ScoreOptions:
     exit_on: str | None = None  # a key of EXIT_ON
     worker_memory_gib: float | None = None  # beyond its libraries; None: see `memory_share`
     targets: tuple[Target, ...] = ()  # who is told of changes
+    every_s: float | None = None  # from start to start, where a scheduler starts the job
+    stale_after: timedelta = STALE_AFTER  # models that are older are spoken of
 
 
 def score(options: ScoreOptions, on_progress: Callable[[int, int], None] = lambda done, total: None) -> ScoreReport:
@@ -114,7 +119,10 @@ class _Job:
         self.without_model: set[str] = set()  # machines with clips that failed for want of a usable one
         self.new_clips: set[tuple[str, str]] = set()
         self.catching_up = was_cut_short(store, self.root)
-        self.run_id = store.begin_run(self.root, {"folder": str(options.folder), "models": str(options.models)})
+        self.late = LateClips.after(runs_of(store, root_text(self.root)))
+        told = {} if options.every_s is None else {"every_s": options.every_s}
+        arguments = {"folder": str(options.folder), "models": str(options.models), **told}
+        self.run_id = store.begin_run(self.root, arguments)
         self._done: list[tuple[ClipRow, FileFact]] = []
         self._committed = time.monotonic()
 
@@ -196,6 +204,8 @@ class _Job:
                 self.without_model.add(row.machine)
         told = {"clip_id": row.clip_id, "machine": row.machine, "code": row.reason, "reason": row.detail}
         event(CLIP_LEVELS[row.status], f"clip_{row.status}", **told)
+        if row.status != "failed" and not self.options.rescore:  # which takes what was there before
+            self.late.take(row.machine, row.recorded_at, row.recorded_at_source)
         self.touched.add(row.machine)
         self.new_clips.add((row.clip_id, row.machine))
         self._done.append((row, planned.fact))
@@ -268,6 +278,9 @@ class _Job:
             self.options.exit_on,
             +self.planner.known.other_model,
             notify(self.store, self.options.targets),
+            run_notices(self.store, self.root, self.run_id, self.late)
+            + stale_models(self.options.models, present, self.options.stale_after),
         )
-        self.store.end_run(self.run_id, report.counts, report.exit_code)
+        late = self.late.as_json()
+        self.store.end_run(self.run_id, report.counts | ({} if late is None else {"late": late}), report.exit_code)
         return report
