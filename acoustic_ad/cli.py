@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +11,14 @@ import typer
 
 from acoustic_ad import __version__
 from acoustic_ad.cli_alarms import alarms_app
+from acoustic_ad.cli_db import db_app, refuse_passwords
 from acoustic_ad.cli_durations import StaleAfter, length_of_time
 from acoustic_ad.cli_export import export
 from acoustic_ad.cli_health import events_app, health_app, status
 from acoustic_ad.cli_manifest import manifest_app
 from acoustic_ad.cli_models import models_app
 from acoustic_ad.cli_notify import NotifyTargets, notify_app
+from acoustic_ad.cli_report import explain
 from acoustic_ad.cli_report import report as write_report
 from acoustic_ad.cli_schedule import schedule_app
 from acoustic_ad.cli_score import check_words, tell_score
@@ -35,11 +38,13 @@ app.add_typer(models_app, name="models")
 app.add_typer(alarms_app, name="alarms")
 app.add_typer(events_app, name="events")
 app.add_typer(health_app, name="health")
+app.add_typer(db_app, name="db")
 app.add_typer(schedule_app, name="schedule")
 app.add_typer(notify_app, name="notify")
 app.command("status")(status)
 app.command("export")(export)
 app.command("report")(write_report)
+app.command("explain")(explain)
 
 Models = Annotated[Path, typer.Option("--models", envvar="ACOUSTIC_AD_MODELS", help="Folder of the model bundles.")]
 Db = Annotated[str, typer.Option("--db", envvar="ACOUSTIC_AD_DB", help="Score store: a path, or a database URL.")]
@@ -211,6 +216,7 @@ def evaluate(
 
     opened = nullcontext() if db is None else Store.open(db, read_only=True, create=False)
     with progress_bar() as bar, opened as store:
+        told_by = "" if store is None else store.name
         found = evaluate_all(
             data,
             models,
@@ -226,7 +232,7 @@ def evaluate(
     else:
         say(f"recipe {', '.join(found.recipes)}, seed {', '.join(map(str, found.seeds))}")
         for label, clips in found.from_events.items():
-            say(f"{count_of(clips, 'clip')} without a label taken for {label}, as events in {db} tell")
+            say(f"{count_of(clips, 'clip')} without a label taken for {label}, as events in {told_by} tell")
         answer(evaluation_table(document(found)))
         if found.evaluated and found.left_out:
             say(left_out_line(found.left_out))
@@ -238,7 +244,7 @@ def evaluate(
 @command
 def recipes(as_json: Json = False) -> None:
     """List the installed recipes and what each assumes."""
-    from acoustic_ad.recipe import assumption, recipe_files
+    from acoustic_ad.recipe_files import assumption, recipe_files
     from acoustic_ad.report.tables import text_table
 
     found = {name: assumption(file) for name, file in recipe_files().items()}
@@ -265,4 +271,9 @@ def demo(
 
 def main() -> None:
     """The entry point of the `acoustic-ad` program."""
-    run_program(app)
+    run_program(_program)
+
+
+def _program() -> None:
+    refuse_passwords(sys.argv[1:])
+    app()

@@ -64,3 +64,53 @@ def report(
         say(f"the {page.details} worst have details: --details {page.machines} shows those of all")
     if page.missing:
         say(f"the sound of {count_of(page.missing, 'clip')} is not where it was scored, or has changed: no picture")
+
+
+@command
+def explain(
+    clip: Annotated[Path, typer.Argument(help="A sound file.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Draw it to this .png, .svg or .pdf, or write all numbers as .json.")
+    ] = None,
+    machine: Annotated[
+        str | None, typer.Option("--machine", help="Whose model to hear it with, where store and folders do not tell.")
+    ] = None,
+    db: Db = "acoustic-ad.db",
+    models: Models = Path("models"),
+    clip_timeout: Annotated[
+        float | None, typer.Option("--clip-timeout", min=0.1, help="Seconds that the clip may take (default: 30).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what stands out in one clip, and draw it: the clip, its machine's normal, and the difference with a box.
+
+    The clip is judged by its machine's current model, as `score` would; nothing is stored. Exit codes: 0, 1 the clip or
+    its model cannot be used, 2 usage, among others where it is not known of which machine the clip is.
+    """
+    from contextlib import nullcontext
+
+    from acoustic_ad.jobs.database import sqlite_path
+    from acoustic_ad.jobs.explain_clip import explain_clip
+    from acoustic_ad.jobs.store import Store
+    from acoustic_ad.report.explained import (
+        check_explained_suffix,
+        explained_document,
+        explained_words,
+        write_explained,
+    )
+    from acoustic_ad.sound.clip import one_line
+
+    if out is not None:
+        check_explained_suffix(out)
+    file = sqlite_path(db)
+    asked = machine is None and (file is None or file.is_file())
+    with Store.open(db, read_only=True, create=False) if asked else nullcontext() as store:
+        found = explain_clip(clip, models, machine, store, clip_timeout)
+    if out is not None:
+        write_explained(out, found)
+    if as_json:
+        answer_json(explained_document(found))
+        return
+    answer("\n".join([f"{one_line(found.machine)} {found.version}", *explained_words(found)]))
+    if out is not None:
+        say(f"{'numbers' if out.suffix.lower() == '.json' else 'picture'}: {one_line(str(out))}")

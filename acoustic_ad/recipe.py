@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from importlib import resources
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from acoustic_ad.errors import RecipeError, UsageError
+from acoustic_ad.recipe_files import recipe_files
 
 # The names that `acoustic_ad.scores` goes by, which takes seconds to import; a test holds them against it.
 ScorerKind = Literal["mahalanobis", "gaussian_mixture", "nearest_neighbour", "paper", "auto"]
@@ -22,6 +21,7 @@ Statistic = Literal[
     "power", "modulation", "latent",
 ]  # fmt: skip
 ENSEMBLE = "ensemble"  # the detector of a recipe with members
+OF_NO_EFFECT = ("window_clips", "unusual_share")  # keys of [health] in recipes of older bundles
 
 
 class _Table(BaseModel):
@@ -74,6 +74,11 @@ class ScorerTable(_Table):
     clouds: tuple[Statistic, ...] = ()  # statistics beside these, each judged by one cloud (mahalanobis)
     gwrp_r: float = Field(1.0, gt=0, le=1)  # paper: 1 is the mean over patches, towards 0 the largest
 
+    @property
+    def chooses(self) -> bool:
+        """Whether planted faults decide which statistics are taken, or how much each counts."""
+        return self.kind == "auto" or (self.kind != "paper" and len(self.statistics + self.clouds) > 1)
+
 
 class TrainingTable(_Table):
     """How the training clips are divided."""
@@ -89,8 +94,7 @@ class HealthTable(_Table):
 
     @property
     def options(self) -> dict[str, Any]:
-        old = ("window_clips", "unusual_share")  # in recipes of older bundles: of no effect any more
-        return {key: value for key, value in (self.__pydantic_extra__ or {}).items() if key not in old}
+        return {key: value for key, value in (self.__pydantic_extra__ or {}).items() if key not in OF_NO_EFFECT}
 
     def problems(self) -> list[str]:
         from acoustic_ad.health.policy import Policy
@@ -144,8 +148,7 @@ class Recipe(_Table):
     @property
     def chooses(self) -> bool:
         """Whether planted faults decide something: members, statistics or their weights."""
-        tables = [judge.scorer for judge in self.judges if judge.scorer.kind != "paper"]
-        return len(self.judges) > 1 or any(t.kind == "auto" or len(t.statistics + t.clouds) > 1 for t in tables)
+        return len(self.judges) > 1 or any(judge.scorer.chooses for judge in self.judges)
 
     @property
     def hop_samples(self) -> int:
@@ -258,20 +261,6 @@ def _with_members(table: Mapping[str, Any]) -> dict[str, Any]:
     if problems:
         raise RecipeError("\n".join(problems))
     return {**table, "members": whole}
-
-
-def recipe_files() -> dict[str, Path]:
-    """The installed recipes: name -> file."""
-    package = Path(str(resources.files("acoustic_ad")))
-    # Installed, the recipes travel inside the package; in a checkout they stand beside it.
-    folder = package / "recipes" if (package / "recipes").is_dir() else package.parent / "recipes"
-    return {file.stem: file for file in sorted(folder.glob("*.toml"))}
-
-
-def assumption(file: Path) -> str:
-    """What a recipe assumes: the comment that it opens with, as one line."""
-    lines = takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())
-    return " ".join(line.lstrip("# ").strip() for line in lines)
 
 
 def _without(table: Mapping[str, Any], wrong: set[str]) -> Recipe:

@@ -22,16 +22,17 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from fits import fitted, groups
 from sets import FLEET_SEED, TRAIN_CLIPS, Bench, Fleet, Machine, Piece, Recordings, Result, SoundSet, Work, conditions
 
 from acoustic_ad import __version__
 from acoustic_ad.detectors.base import detector_class
 from acoustic_ad.jobs.clip_work import feature_spec
 from acoustic_ad.models.bundle import TrainingDetails
-from acoustic_ad.models.fitting import MachineSound, fit_detectors
 from acoustic_ad.models.machine_model import MachineModel
 from acoustic_ad.models.registry import Registry
-from acoustic_ad.recipe import DetectorTable, Recipe, TrainingTable, load_recipe, recipe_files
+from acoustic_ad.recipe import DetectorTable, Recipe, TrainingTable, load_recipe
+from acoustic_ad.recipe_files import recipe_files
 from acoustic_ad.scores.metrics import Labels, Scores, auc, pauc
 
 SNRS_DB: Final = (-6.0, 0.0, 6.0)
@@ -50,28 +51,6 @@ def judge_set(piece: Piece) -> Result:
             cost = {"train_s": seconds / len(machines), "kb": kilobytes(model, machine)}
             rows.append({"machine": machine.name, **cost, **verdicts(model, machine)})
     return {"machines": sorted(rows, key=lambda row: str(row["machine"]))}
-
-
-def groups(recipe: Recipe, machines: Iterable[Machine]) -> list[list[Machine]]:
-    """The machines that share a network."""
-    found: dict[str, list[Machine]] = {}
-    for machine in machines:
-        shared = machine.name if recipe.group == "machine" else machine.name.partition("/")[0]
-        found.setdefault(shared, []).append(machine)
-    return list(found.values())
-
-
-def fitted(recipe: Recipe, machines: Sequence[Machine]) -> tuple[list[MachineModel], float]:
-    """The models of machines that share a network, and the seconds that it took from log-mels and waveforms on."""
-    planted = [machine.planted(recipe) if recipe.chooses else [] for machine in machines]
-    begun = time.perf_counter()
-    sounds = [
-        MachineSound.of(recipe, machine.train, machine.sessions, changed, conditions(machine.sounds.train, recipe))
-        for machine, changed in zip(machines, planted, strict=True)
-    ]
-    found = fit_detectors(recipe, sounds)
-    models = [MachineModel(recipe).calibrate(*pair) for pair in zip(found, sounds, strict=True)]
-    return models, time.perf_counter() - begun
 
 
 def verdicts(model: MachineModel, machine: Machine) -> Result:
@@ -206,7 +185,8 @@ def report(results: Sequence[Result], sets: Sequence[SoundSet], ensembles: Itera
         against_paper(found, ensembles),
         *(by_machine(found, names, POOLED) for names in (*([name] for name in real), simulated) if names),
         costs(found, costly),
-        f"Costs are means over {', '.join(costly)}, from log-mels on, on one thread; training with cross-fitting.",
+        f"Costs are means over {', '.join(costly)}, from log-mels on, on one thread; training with "
+        "cross-fitting and planted faults.",
         "Made by:\n\n```\n" + how + "\n```\n\n" + "\n".join(f"- {one.name}: {one.facts()}" for one in sets),
         versions(results),
     ]
@@ -255,8 +235,8 @@ def run(options: argparse.Namespace, work: Work, name: str, sets: Sequence[Sound
         pieces = [
             Piece(recipe.model_copy(update={"seed": seed}), sounds, folder, name)
             for sounds in sets
+            for seed in options.seeds  # recipes last: an ensemble finds the detectors of its members
             for recipe in recipes
-            for seed in options.seeds
         ]
         return Bench(options.workers, options.results, options.keep_older).run(work, pieces)
 

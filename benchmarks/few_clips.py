@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from detectors import arguments, command, fitted, mean_and_spread, rated, run, sets_of, table, verdicts, versions
+from detectors import arguments, command, mean_and_spread, rated, run, sets_of, table, verdicts, versions
+from fits import fitted
 from sets import Machine, Piece, Result, SoundSet
 
 from acoustic_ad.scores.metrics import pauc

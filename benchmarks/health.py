@@ -1,10 +1,12 @@
 """What the health of a machine promises, measured: false alarms on healthy machines, and how soon a change is found.
 
-    python benchmarks/health.py [--quick] [--seed 0] [--part alarms laws delays]
+    python benchmarks/health.py [--quick] [--seed 0] [--part alarms laws delays sound] [--recipes mahalanobis dae]
 
 Machines are simulated as scores: Gaussian, 144 clips a day, independent or AR(1) with a correlation of .9 between
 neighbouring clips. Each gets calibration clips of its own, in recordings of 50, and is then judged by
 `acoustic_ad.health`, as it stands, with its default policy. A false alarm is an episode raised on a healthy machine.
+
+Part `sound` is about all that lies before the scores, see healthy_sound.py.
 """
 
 from __future__ import annotations
@@ -17,13 +19,13 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from healthy_sound import excursions, healthy_sound, limits_of, markdown
 from scipy.signal import lfilter
 from scipy.special import ndtr
 from scipy.stats import chi2
 from scipy.stats import t as student
 
 from acoustic_ad.health.baseline import Baseline
-from acoustic_ad.health.limits import Limits
 from acoustic_ad.health.policy import Policy
 from acoustic_ad.health.timeline import ClipPoint, MachineHealth, machine_health
 
@@ -70,12 +72,6 @@ def health_of(baseline: Baseline, following: FloatArray, policy: Policy) -> Mach
     return machine_health(policy, {"model": baseline}, points)
 
 
-def excursions(health: MachineHealth) -> tuple[int, int]:
-    """WARNINGs, those that were ALARMs at once or later included, and ALARMs."""
-    grown = sum(one.cleared_by == "became an alarm" for one in health.episodes)
-    return len(health.episodes) - grown, sum(one.level == "alarm" for one in health.episodes)
-
-
 # --- false alarms ----------------------------------------------------------------------------------------------------
 
 
@@ -104,13 +100,6 @@ def false_alarms(seed: int, machines: int) -> str:
         "scores", "calibration clips", "WARNINGs said", "measured", "ALARMs said", "measured", "out of reach",
     ]  # fmt: skip
     return f"False alarms a machine-year, {machines} machine-months each:\n\n{markdown(header, rows)}"
-
-
-def limits_of(health: MachineHealth) -> Limits:
-    """The limits of a machine that was heard."""
-    if health.limits is None:
-        raise RuntimeError("a machine with scored clips has no limits")
-    return health.limits
 
 
 def other_laws(seed: int, machines: int) -> str:
@@ -219,14 +208,8 @@ def cell(found: Sequence[int | None]) -> str:
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 PARTS: Final[dict[str, Callable[[int, int], str]]] = {"alarms": false_alarms, "laws": other_laws, "delays": delays}
-MACHINES: Final = {"alarms": 1000, "laws": 300, "delays": 400}
+MACHINES: Final = {"alarms": 1000, "laws": 300, "delays": 400, "sound": 20}
 
 
 def main() -> None:
@@ -234,11 +217,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of the machines")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--part", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--part", nargs="+", choices=list(MACHINES), default=list(MACHINES))
+    parser.add_argument("--machines", type=int, help="how many, where that is not to be the default")
+    parser.add_argument("--recipes", nargs="+", default=["mahalanobis", "dae"], help="of part sound")
     asked = parser.parse_args()
     begun = time.perf_counter()
     for part in asked.part:
-        print(PARTS[part](asked.seed, MACHINES[part] // (10 if asked.quick else 1)), end="\n\n", flush=True)
+        machines = asked.machines or MACHINES[part] // (10 if asked.quick else 1)
+        if part == "sound":
+            table = healthy_sound(asked.seed, machines, asked.recipes)
+        else:
+            table = PARTS[part](asked.seed, machines)
+        print(table, end="\n\n", flush=True)
     print(f"seed {asked.seed}, {time.perf_counter() - begun:.0f} s")
 
 

@@ -10,19 +10,21 @@ later day is one run of `acoustic-ad score`, as a timer would start it. All figu
 from __future__ import annotations
 
 import argparse
+import io
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
+from acoustic_ad.cli import main as acoustic_ad
 from acoustic_ad.sound.simulate import manifest_text, plan_run_to_failure, write_clips
 from acoustic_ad.sound.simulated_files import PlannedClip
 
@@ -89,12 +91,20 @@ class Job:
         self.inbox, self.models, self.db = root / "inbox", root / "models", root / "plant.db"
 
     def run(self, *words: str) -> Any:
-        """The document that a command prints; ends the benchmark where it failed."""
-        command = [sys.executable, "-m", "acoustic_ad", *words, "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
-        if done.returncode not in SUCCESS:
-            raise SystemExit(f"{' '.join(words)}: exit {done.returncode}\n{done.stderr[-2000:]}")
-        return json.loads(done.stdout)
+        """The document that a command prints; ends the benchmark where it failed.
+
+        The program runs inside this process, with its own workers: Python need not load torch anew for every day.
+        """
+        out, err, code = io.StringIO(), io.StringIO(), 0
+        words = ("acoustic-ad", *words, "--json")
+        with redirect_stdout(out), redirect_stderr(err), patch.object(sys, "argv", list(words)):
+            try:
+                acoustic_ad()
+            except SystemExit as end:
+                code = int(end.code or 0)
+        if code not in SUCCESS:
+            raise SystemExit(f"{' '.join(words)}: exit {code}\n{err.getvalue()[-2000:]}")
+        return json.loads(out.getvalue())
 
     def train(self, data: Path, recipe: str) -> None:
         """One model per machine."""
@@ -234,6 +244,7 @@ def main() -> None:
         print(f"SNR {snr_db:+g} dB", file=sys.stderr)
         with tempfile.TemporaryDirectory() as folder:
             lives[snr_db] = live(plant, snr_db, options.recipe, Path(folder))
+        print(table(plant, {snr_db: lives[snr_db]}), file=sys.stderr, flush=True)
     print(table(plant, lives))
     print(
         f"\nDays before the failure at which the first warning (or alarm) after the onset was raised. Recipe "

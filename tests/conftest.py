@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from cli_process import RECIPE, Finished, acoustic_ad, clip_name, encoded, samples, wav, write_clips, write_manifest
+from hypothesis import settings
+from postgres_server import PostgresServer, running_server
+
+settings.register_profile("any speed", deadline=None)  # no test depends on how busy the computer is
+settings.load_profile("any speed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -110,3 +116,26 @@ def broken() -> dict[str, Callable[[], bytes]]:
         "silent": lambda: encoded(np.zeros(16_000)),
         "constant": lambda: encoded(np.full(16_000, 0.25)),
     }
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server; skips where there is none to start."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Makes places for a store, as paths or URLs: what is tested with it holds for both kinds."""
+    if request.param == "sqlite":
+        numbers = itertools.count()
+        return lambda: str(tmp_path / f"store-{next(numbers)}.db")
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database
+
+
+@pytest.fixture
+def database(new_database: Callable[[], str]) -> str:
+    """Where a store can be made."""
+    return new_database()

@@ -33,8 +33,10 @@ LONGEST_FILE, LONGEST_FUNCTION, LONGEST_WITHOUT_DOCSTRING = 300, 50, 8
 
 
 def room_of(name: str) -> str:
-    """`sound` for sound/audio.py, `recipe` for recipe.py, `cli` for every file of the command line."""
+    """`sound` for sound/audio.py, `recipe` for recipe.py and recipe_files.py, `cli` for the whole command line."""
     first = Path(name).parts[0].removesuffix(".py")
+    if first.startswith("recipe"):
+        return "recipe"
     return "cli" if first.startswith(("cli", "console", "__")) else first
 
 

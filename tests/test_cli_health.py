@@ -107,6 +107,39 @@ def test_a_store_from_before_the_models_went_away(worn: Plant, tmp_path: Path) -
     assert machine_of(told)["clips"] == 145 and machine_of(told)["state"] in ("learning", "normal")
 
 
+OF_MACHINE: dict[str, Any] = {
+    "machine": str, "state": str, "since": str, "previous": str, "rule": str, "ne107": str, "heard": str,
+    "index": float | int, "trend": dict | None, "clips": int, "failed": int, "last_clip_at": str,
+    "coverage": dict, "alarm": dict, "stands_out": str, "listen_to": list, "next_step": str, "false_alarms": dict,
+    "statement": str, "model": str,
+}  # fmt: skip
+OF_ALARM = {"id": int, "level": str, "raised_at": str, "acknowledged": bool, "state": str, "shelved_until": str | None}
+OF_COVERAGE = {
+    "days": float, "expected": int, "received": int, "scored": int, "off": int, "sensor_fault": int, "failed": dict,
+}  # fmt: skip
+OF_PROMISE = {"alarms_per_month": float, "warnings_per_month": float, "attainable": bool, "statement": str}
+
+
+def fits(value: dict[str, Any], keys: dict[str, Any]) -> bool:
+    return set(value) == set(keys) and all(isinstance(value[key], kind) for key, kind in keys.items())
+
+
+def test_the_document_of_status_is_what_is_promised(worn: Plant) -> None:
+    document = acoustic_ad("status", *worn.where, "--json").json
+    assert set(document) == {"as_of", "cut_short", "machines", "fleet_drift"} and document["fleet_drift"] is None
+    (fan,) = document["machines"]
+    assert fits(fan, OF_MACHINE) and fits(fan["alarm"], OF_ALARM)
+    assert fits(fan["coverage"], OF_COVERAGE) and fits(fan["false_alarms"], OF_PROMISE)
+    assert (fan["state"], fan["ne107"], len(fan["listen_to"])) == ("alarm", "out of specification", 3)
+    assert 80 <= fan["index"] <= 100 and fan["false_alarms"]["alarms_per_month"] == pytest.approx(1 / 12, rel=0.2)
+    for time in (document["as_of"], fan["since"], fan["last_clip_at"], fan["alarm"]["raised_at"]):
+        assert time.endswith("Z") and datetime.fromisoformat(time)
+    early = acoustic_ad("status", *worn.where, "--as-of", "2020-01-01T00:00Z", "--json").json["machines"][0]
+    assert (early["state"], early["since"], early["index"], early["alarm"], early["clips"]) == (
+        "no_data", None, None, None, 0,
+    )  # fmt: skip
+
+
 # --- replay ----------------------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from acoustic_ad.errors import RecipeError, UsageError
 from acoustic_ad.health.policy import Policy
-from acoustic_ad.recipe import Recipe, assumption, load_recipe, parse_recipe, recipe_files
+from acoustic_ad.recipe import Recipe, load_recipe, parse_recipe
+from acoustic_ad.recipe_files import assumption, recipe_files
 
 INSTALLED = recipe_files()
 VALID: dict[str, Any] = {

@@ -10,7 +10,8 @@ import pytest
 
 from acoustic_ad import recipe as recipes
 from acoustic_ad.errors import RecipeError, UsageError
-from acoustic_ad.recipe import Recipe, load_recipe, parse_recipe, recipe_files
+from acoustic_ad.recipe import Recipe, load_recipe, parse_recipe
+from acoustic_ad.recipe_files import recipe_files
 from acoustic_ad.scores import clip_score, evidence
 
 DAE: dict[str, Any] = {"name": "one", "detector": {"kind": "dae"}}

@@ -27,6 +27,7 @@ Numbers = npt.NDArray[np.intp]
 DAY_S: Final = 86_400.0
 OVER_ALARM: Final = 1.25  # times its alarm limit: no chart climbs higher, so that it comes back
 UNKNOWN: Final = (50, 1, 0.5)  # clips, sessions, autocorrelation where no baseline is at hand
+PAUSE_S: Final = 30 * DAY_S  # nobody listened: another campaign, or a recorder whose clock began again in 1970
 CLIPS_A_YEAR: Final = 144 * DAYS_A_YEAR  # where the clips do not tell
 SPREAD_WITHIN: Final = (0.5, 2.0)  # of a new baseline, in standard deviations of the old one
 TOO_HIGH_Z: Final = 3.0  # a new baseline so far above the old one is a fault, not a repair
@@ -202,11 +203,11 @@ class _LimitBook:
         return self._numbers[facts]
 
     def _rate(self, clips: int) -> float:
-        clips = min(clips, self.times.size)
-        if clips < 2:
+        gaps = np.diff(self.times[:clips])
+        heard = gaps[gaps <= PAUSE_S]
+        if not heard.size:
             return CLIPS_A_YEAR
-        days = max(float(self.times[clips - 1] - self.times[0]), 1.0) / DAY_S
-        return (clips - 1) / days * DAYS_A_YEAR
+        return heard.size / (max(float(heard.sum()), 1.0) / DAY_S) * DAYS_A_YEAR
 
     def _facts(self, model: int, rate: float) -> Facts:
         baseline = self.of_model[model]

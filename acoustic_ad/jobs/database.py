@@ -16,8 +16,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from acoustic_ad.errors import StoreError
-from acoustic_ad.jobs import migration
+from acoustic_ad.jobs import migration, postgres
 from acoustic_ad.jobs.migration import SCHEMA_VERSION
+from acoustic_ad.jobs.mounts import mount_of
 from acoustic_ad.sound.clip import one_line
 
 # How long a writer waits for another program's transaction (a backup, someone's sqlite3 shell).
@@ -25,7 +26,7 @@ BUSY_TIMEOUT_S: Final = 30.0
 _MODE_RETRY_S: Final = 0.05
 
 _SQLITE_MAGIC: Final = b"SQLite format 3\x00"
-_BEGIN: Final = "acoustic_ad_begin"  # execution option: the SQL that opens a transaction on SQLite, "" for none
+_NO_BEGIN: Final = "acoustic_ad_no_begin"  # execution option: no transaction at all
 
 _NEXT_STEPS: Final = (
     ("full", "the disk is full; what was not committed is not stored: make room and run again"),
@@ -47,14 +48,15 @@ def sqlite_path(path_or_url: str | Path) -> Path | None:
         if not text:
             raise StoreError("the database has an empty name: pass --db PATH or URL")
         return Path(os.path.realpath(text))
+    if not text.startswith("sqlite"):
+        postgres.server_url(text)
+        return None
     try:
         url = sa.make_url(text)
     except (sa.exc.ArgumentError, ValueError) as error:
-        raise StoreError("the database URL cannot be read: write it as postgresql+psycopg://user@host/name") from error
-    if url.get_backend_name() != "sqlite":
-        return None
-    if url.database in (None, "", ":memory:"):
-        raise StoreError(f"{text} names no file: write sqlite:///folder/name.db")
+        raise StoreError("the database URL cannot be read: write sqlite:///folder/name.db") from error
+    if url.database in (None, "", ":memory:") or url.host:
+        raise StoreError(f"{postgres.shown(url)} names no file: write sqlite:///folder/name.db")
     return Path(os.path.realpath(str(url.database)))
 
 
@@ -82,6 +84,17 @@ def check_store(path_or_url: str | Path, *, must_exist: bool = False) -> None:
         raise StoreError(f"{name} is not a SQLite database: name another --db; this file was left as it is")
 
 
+def check_local(path: Path) -> None:
+    """Raise StoreError where a SQLite store would lie on a file system that computers share. Touches nothing."""
+    mount = mount_of(path)
+    if mount is not None and mount.is_network:
+        raise StoreError(
+            f"{one_line(str(path))} lies on a network file system ({mount.kind} at {one_line(mount.point)}): SQLite's "
+            "write-ahead log needs memory that its users share, which computers do not, and would be damaged: "
+            "keep the database on a local disk, or use PostgreSQL (--db postgresql://user@host/name)"
+        )
+
+
 def _check_absent(path: Path, name: str, must_exist: bool) -> None:
     if must_exist:
         raise StoreError(f"there is no database {name}: `acoustic-ad score` makes it, or pass --db")
@@ -99,8 +112,10 @@ def open_engine(path_or_url: str | Path, *, read_only: bool, create: bool) -> tu
     check_store(path_or_url, must_exist=not create)
     path = sqlite_path(path_or_url)
     if path is None:
-        engine, name = _server_engine(str(path_or_url))
+        url = postgres.server_url(str(path_or_url))
+        engine, name = postgres.server_engine(url, read_only=read_only), postgres.shown(url)
     else:
+        check_local(path)
         engine, name = _sqlite_engine(path, read_only, create), one_line(str(path))
     existed = path is None or path.exists()
     try:
@@ -114,17 +129,6 @@ def open_engine(path_or_url: str | Path, *, read_only: bool, create: bool) -> tu
             _remove_empty(path)
         raise
     return engine, name
-
-
-def _server_engine(text: str) -> tuple[sa.Engine, str]:
-    url = sa.make_url(text)
-    name = url.render_as_string(hide_password=True)
-    if url.get_backend_name() != "postgresql":
-        raise StoreError(f"{name}: only SQLite and PostgreSQL can be the store")
-    try:
-        return sa.create_engine(url, pool_pre_ping=True), name
-    except (ImportError, sa.exc.NoSuchModuleError) as error:
-        raise StoreError(f"{name}: its driver is not installed: pip install 'psycopg[binary]'") from error
 
 
 def _sqlite_engine(path: Path, read_only: bool, create: bool) -> sa.Engine:
@@ -148,8 +152,9 @@ def _sqlite_engine(path: Path, read_only: bool, create: bool) -> sa.Engine:
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
         # A reader that turned writer would fail at once, without the busy timeout, if another wrote in between.
-        if statement := connection.get_execution_options().get(_BEGIN, "BEGIN"):
-            connection.exec_driver_sql(statement)
+        options = connection.get_execution_options()
+        if not options.get(_NO_BEGIN):
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(postgres.WRITES) else "BEGIN")
 
     return engine
 
@@ -202,7 +207,7 @@ def _use_wal(engine: sa.Engine) -> None:
     SQLite's busy timeout does not cover the change of mode, which no other reader may disturb.
     """
     give_up = time.monotonic() + BUSY_TIMEOUT_S
-    with engine.execution_options(**{_BEGIN: ""}).connect() as connection:
+    with engine.execution_options(**{_NO_BEGIN: True}).connect() as connection:
         while connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
             try:
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
@@ -227,10 +232,12 @@ def translated(name: str) -> Iterator[None]:
     try:
         yield
     except sa.exc.DatabaseError as error:
-        if isinstance(error, sa.exc.IntegrityError | sa.exc.ProgrammingError | sa.exc.DataError):
+        users_error = getattr(error.orig, "sqlstate", None) in postgres.USERS_ERRORS
+        is_bug = isinstance(error, sa.exc.IntegrityError | sa.exc.ProgrammingError | sa.exc.DataError)
+        if is_bug and not users_error:
             raise
-        said = one_line(str(error.orig)).strip()
-        for pattern, next_step in _NEXT_STEPS:
+        said = one_line(" ".join(str(error.orig).split()))
+        for pattern, next_step in postgres.NEXT_STEPS if name.startswith("postgresql") else _NEXT_STEPS:
             if re.search(pattern, said, re.IGNORECASE):
                 raise StoreError(f"database {name}: {next_step} ({said})") from error
         raise StoreError(f"database {name}: {said}") from error
@@ -239,7 +246,7 @@ def translated(name: str) -> Iterator[None]:
 @contextmanager
 def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     """One transaction that writes: all of it, or on any exception nothing."""
-    with engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"}).begin() as connection:
+    with engine.execution_options(**{postgres.WRITES: True}).begin() as connection:
         yield connection
 
 

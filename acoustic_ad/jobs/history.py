@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ from acoustic_ad.jobs.schema import IS_BROKEN, IS_FAILED, ClipRow, clip_row, cli
 from acoustic_ad.jobs.store import Store, newest_of
 
 _AT_ONCE: Final = 500
+AHEAD: Final = timedelta(days=1)  # more than time zones that were mixed up explain
 
 
 class Judged(NamedTuple):
@@ -60,7 +61,7 @@ def history_of(store: Store, machine: str) -> History:
     failed = sa.select(*names).where(columns.machine == machine, IS_FAILED)
     with store.reading() as connection:
         clips = [Judged(datetime.fromisoformat(at), *rest) for at, *rest in connection.execute(judged)]
-        clips = _with_twins(connection, machine, clips)
+        clips = _dated(_with_twins(connection, machine, clips))
         lost = [
             Heard(datetime.fromisoformat(at), "failed", reason, source != "mtime")
             for at, reason, source in connection.execute(failed)
@@ -80,6 +81,20 @@ def _with_twins(connection: sa.Connection, machine: str, clips: list[Judged]) ->
         clip._replace(recorded_at=datetime.fromisoformat(at)) for content, at in found if (clip := first.get(content))
     }
     return sorted(twins.union(clips), key=lambda clip: (clip.recorded_at, clip.sha256)) if twins else clips
+
+
+def _dated(clips: list[Judged]) -> list[Judged]:
+    """The clips; what was judged before it was recorded counts from when it was judged.
+
+    A recorder's clock that jumps ahead would else be the machine's newest clip for years, and hide that it fell silent.
+    Where most clips are from the future, it is this computer's clock that is behind.
+    """
+    judged = [datetime.fromisoformat(clip.scored_at) for clip in clips]
+    ahead = {number for number, at in enumerate(judged) if clips[number].recorded_at > at + AHEAD}
+    if not 0 < len(ahead) < len(clips) / 2:
+        return clips
+    dated = [clip._replace(recorded_at=judged[n]) if n in ahead else clip for n, clip in enumerate(clips)]
+    return sorted(dated, key=lambda clip: (clip.recorded_at, clip.sha256))
 
 
 def mark_of(connection: sa.Connection, machine: str) -> tuple[Any, ...]:

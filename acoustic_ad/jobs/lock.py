@@ -32,7 +32,7 @@ def hold_lock(path_or_url: str | Path) -> Iterator[None]:
     check_store(path_or_url)
     path = sqlite_path(path_or_url)
     if path is None:
-        raise StoreError("only SQLite databases can be locked so far: pass --db PATH")
+        raise StoreError("a lock file lies beside a file: only SQLite databases are one")
     lock_path = path.with_name(path.name + ".lock")
     holder_path = path.with_name(path.name + ".lock.json")
     # Not thread-local: a lock taken by a helper thread must be released by whichever thread ends the job.

@@ -17,7 +17,6 @@ from acoustic_ad.jobs.clip_rows import clip_row_of
 from acoustic_ad.jobs.events import event, telling_run
 from acoustic_ad.jobs.fleet_health import note_clips, refresh, was_cut_short
 from acoustic_ad.jobs.fleet_report import fleet_status
-from acoustic_ad.jobs.lock import hold_lock
 from acoustic_ad.jobs.machine_facts import FACTS_FORMAT
 from acoustic_ad.jobs.notify import notify
 from acoustic_ad.jobs.notify_targets import Target
@@ -27,6 +26,7 @@ from acoustic_ad.jobs.schema import ClipRow, FileFact
 from acoustic_ad.jobs.score_report import MODEL_CODES, Failure, ScoreReport, as_json
 from acoustic_ad.jobs.stale_models import STALE_AFTER, stale_models
 from acoustic_ad.jobs.store import Store, root_text
+from acoustic_ad.jobs.store_lock import hold_store
 from acoustic_ad.jobs.tasks import Off, Scored, ScoreTask, Unscored, rehearsal, score_clip
 from acoustic_ad.jobs.workers import LazyWorkers, deadline_s
 from acoustic_ad.report.rows import check_out_suffix, write_rows
@@ -81,7 +81,7 @@ def score(options: ScoreOptions, on_progress: Callable[[int, int], None] = lambd
     if not clips and not options.allow_empty:
         raise ManifestError(_nothing_there(options, manifest))
     with ExitStack() as stack:
-        stack.enter_context(hold_lock(options.db))
+        stack.enter_context(hold_store(options.db, manifest.root))
         store = stack.enter_context(Store.open(options.db))
         job = _Job(options, manifest, clips, store)
         with telling_run(job.run_id, options.folder, manifest.description, job.counts, job.ignored):

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from acoustic_ad.jobs.punctuality import Notice
 from acoustic_ad.models.registry import Registry
-from acoustic_ad.recipe import recipe_files
+from acoustic_ad.recipe_files import recipe_files
 from acoustic_ad.sound.clip import one_line
 
 # A year of seasons, wear and repairs: what was normal then need not be now.

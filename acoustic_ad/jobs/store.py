@@ -231,7 +231,10 @@ class Store:
             found = []
             if connection.dialect.name == "sqlite":
                 found = [said for (said,) in connection.exec_driver_sql("PRAGMA integrity_check") if said != "ok"]
-                found += [f"foreign key: {row}" for row in connection.exec_driver_sql("PRAGMA foreign_key_check")]
+                found += [
+                    f"row {row} of {table} points to a row of {other} that is not there"
+                    for table, row, other, _ in connection.exec_driver_sql("PRAGMA foreign_key_check")
+                ]
             return found + batch.contradictions(connection)
 
     def cut_short(self) -> list[str]:

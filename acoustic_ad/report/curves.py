@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
-import os
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from acoustic_ad.errors import AcousticADError, UsageError
-from acoustic_ad.models.bundle_files import replace_durably
+from acoustic_ad.errors import AcousticADError
+from acoustic_ad.report.figures import check_suffix, write_figure
 from acoustic_ad.sound.clip import one_line
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import, and only who draws needs it
@@ -22,8 +18,6 @@ if TYPE_CHECKING:  # matplotlib takes half a second to import, and only who draw
     from acoustic_ad.models.bundle_facts import CurvePoint
     from acoustic_ad.models.bundle_info import BundleInfo
 
-# Suffix -> what to leave out of the file so that the same model gives the same bytes.
-FORMATS: Final[dict[str, dict[str, None]]] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 # Okabe and Ito's colours, which stay apart for colour-blind eyes; line style and marker tell the same again.
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#595959"
 LONGEST_TITLE: Final = 90  # characters; a machine's name may have any number of them
@@ -48,11 +42,7 @@ PART_UNITS: Final = {  # and the order of the panels; parts with other names com
 
 def check_plot_suffix(path: str | Path) -> None:
     """Raise UsageError where `write_curves` could not write `path`: another suffix, or a folder. Touches nothing."""
-    path, name = Path(path), one_line(str(path))
-    if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"--plot {name}: the name must end with {', '.join(FORMATS)}, which chooses the format")
-    if os.path.isdir(path):  # noqa: PTH112  # Path.is_dir raises where a name is too long
-        raise UsageError(f"--plot {name} is a folder: name a file")
+    check_suffix(path, "--plot")
 
 
 def write_curves(path: str | Path, info: BundleInfo) -> None:
@@ -62,29 +52,7 @@ def write_curves(path: str | Path, info: BundleInfo) -> None:
     AcousticADError where there is no curve to draw or the file cannot be written, which is then as it was before.
     """
     check_plot_suffix(path)
-    target = Path(os.path.realpath(path))  # a link stays one: the file that it points to is replaced
-    suffix = target.suffix.lower() if target.suffix.lower() in FORMATS else Path(path).suffix.lower()
-    content = io.BytesIO()
-    with _own_style(info.digest):
-        figure = curves_figure(info)
-        figure.savefig(content, format=suffix.removeprefix("."), metadata=FORMATS[suffix])
-    try:
-        replace_durably(target, content.getvalue())
-    except OSError as error:
-        why = f"{error.strerror or error}; name a file in a folder that exists and that you may write to"
-        raise AcousticADError(f"--plot {one_line(str(path))} cannot be written: {why}") from error
-
-
-@contextmanager
-def _own_style(salt: str) -> Iterator[None]:
-    """matplotlib as it comes: a user's settings (LaTeX, dark themes) must not change or break the page."""
-    import matplotlib
-
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # of a machine's name in a script that the font lacks
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({"svg.hashsalt": salt, "axes.spines.top": False, "axes.spines.right": False})
-        yield
+    write_figure(path, "--plot", lambda: curves_figure(info), info.digest)
 
 
 def curves_figure(info: BundleInfo) -> Figure:

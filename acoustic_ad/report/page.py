@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from acoustic_ad import __version__
-from acoustic_ad.errors import AcousticADError, UsageError
+from acoustic_ad.errors import UsageError
 from acoustic_ad.jobs.band_history import heard_history, spread_over_days, stored_history
 from acoustic_ad.jobs.baselines import Baselines
 from acoustic_ad.jobs.fleet_report import FleetStatus, MachineStatus, fleet_status
@@ -23,8 +22,8 @@ from acoustic_ad.jobs.machine_story import MachineStory, machine_story
 from acoustic_ad.jobs.model_story import model_story
 from acoustic_ad.jobs.schema import ClipRow
 from acoustic_ad.jobs.store import Store
-from acoustic_ad.models.bundle_files import replace_durably
 from acoustic_ad.models.registry import Registry
+from acoustic_ad.report.figures import write_file
 from acoustic_ad.report.page_fleet import fleet_facts, fleet_rows, state_words, worst_first
 from acoustic_ad.report.page_machine import (
     pictures_document,
@@ -95,11 +94,7 @@ def write_page(store: Store, options: PageOptions, on_progress: Progress | None 
     chosen = [one for one in machines if options.machine in (None, one.row.machine)][: options.details]
     documents, missing = _details(store, options, fleet, chosen, report)
     text = render(page_document(store.name, fleet, machines, documents))
-    try:
-        replace_durably(Path(os.path.realpath(options.out)), text)
-    except OSError as error:
-        why = f"{error.strerror or error}; name a file in a folder that exists and that you may write to"
-        raise AcousticADError(f"--out {one_line(str(options.out))} cannot be written: {why}") from error
+    write_file(options.out, "--out", text)
     return Page(options.out, len(text), len(machines), len(documents), missing)
 
 

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from acoustic_ad.detectors.base import Detector, Options, detector_class, detectors
-from acoustic_ad.recipe import load_recipe, recipe_files
+from acoustic_ad.recipe import load_recipe
+from acoustic_ad.recipe_files import recipe_files
 
 FloatArray = npt.NDArray[np.float32]
 FRAMES, MELS = SHAPE = (5, 16)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import timedelta, timezone
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -279,12 +280,81 @@ def test_people_label_episodes():
 
 
 def test_times_of_any_zone_are_one_time():
-    from datetime import timezone
-
     clips = scored(np.concatenate([quiet(50), np.full(12, 3.0)]))
     elsewhere = timezone(timedelta(hours=5))
     moved = [replace(clip, recorded_at=clip.recorded_at.astimezone(elsewhere)) for clip in clips]
     assert health_of(moved).since == health_of(clips).since > START
+
+
+# --- clocks ----------------------------------------------------------------------------------------------------------
+
+
+def shifted(clips, first, by):
+    """The clips from number `first` on were recorded by a clock that is off by so much."""
+    return [*clips[:first], *(replace(clip, recorded_at=clip.recorded_at + by) for clip in clips[first:])]
+
+
+def said(health):
+    return health.state, health.heard, round(health.index, 6), [(one.level, one.rule) for one in health.episodes]
+
+
+def test_a_zone_that_changes_with_the_season_is_nothing():
+    """Times with their offset, as of the night in which summer ends: the same moments."""
+    clips = scored(np.concatenate([quiet(60), np.full(12, 3.0)]))
+    summer, winter = timezone(timedelta(hours=2)), timezone(timedelta(hours=1))
+    local = [
+        replace(c, recorded_at=c.recorded_at.astimezone(summer if n < 30 else winter)) for n, c in enumerate(clips)
+    ]
+    assert health_of(local, as_of=at(80)) == health_of(clips, as_of=at(80))
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_recorders_that_write_local_times_without_a_zone(hours):
+    """An hour comes twice, or not at all: no clip is lost, nothing is raised for it, and no data is missed."""
+    calm = scored(np.concatenate([quiet(60), quiet(100, seed=3)]))
+    health = health_of(shifted(calm, 60, timedelta(hours=hours)), as_of=at(170))
+    assert (health.state, health.clips, health.episodes) == ("normal", 160, ())
+    assert [one.state for one in health.changes] == ["learning", "normal"]
+    worn = scored(np.concatenate([quiet(60), np.full(12, 3.0)]))
+    assert said(health_of(shifted(worn, 60, timedelta(hours=max(hours, 0))))) == said(health_of(worn))
+
+
+@pytest.mark.parametrize("first", [0, 20, 150])
+def test_a_clock_that_began_again_in_1970_does_not_make_the_clips_rare(first):
+    """Limits follow the clip rate; with these clips counted, it would be three a year, and evidence would be cheap."""
+    clips = scored(quiet(200))
+    reset = [replace(clip, recorded_at=clip.recorded_at - timedelta(days=20_000)) for clip in clips[first : first + 5]]
+    health = health_of([*clips[:first], *reset, *clips[first + 5 :]])
+    assert health.limits.facts.clips_per_year == pytest.approx(144 * 365.25, rel=0.1)
+    assert (health.state, health.episodes) == ("normal", ())
+
+
+def test_two_campaigns_half_a_year_apart_have_the_rate_of_each():
+    clips = scored(quiet(400))
+    health = health_of(shifted(clips, 200, timedelta(days=180)))
+    assert health.limits.facts.clips_per_year == pytest.approx(144 * 365.25, rel=0.02)
+
+
+def test_clips_that_are_rarer_than_once_a_month():
+    rare = [replace(clip, recorded_at=START + 40 * n * timedelta(days=1)) for n, clip in enumerate(scored(quiet(20)))]
+    assert health_of(rare).state == "normal"
+
+
+# --- chatter ---------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.sampled_from([-1.0, 0.0, 1.0, 1.6, 2.5, 4.0]), min_size=30, max_size=150))
+def test_an_alarm_does_not_chatter(z):
+    """Between two that begin there are at least the clips that a return to normal takes, and never do two stand."""
+    episodes = health_of(scored(z)).episodes
+    for before, after in pairwise(episodes):
+        assert before.cleared_at is not None and before.cleared_at <= after.raised_at
+    for level in ("warning", "alarm"):
+        begun = [one.raised_at for one in episodes if one.level == level]
+        assert all(late - early >= at(POLICY.clear_clips) - at(0) for early, late in pairwise(begun))
+
+
+# --- a new baseline --------------------------------------------------------------------------------------------------
 
 
 def test_a_new_baseline_allows_for_neighbours_that_depend_on_one_another():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -42,8 +41,8 @@ def acknowledged(alarm: AlarmRow, actions: Sequence[ActionRow]) -> AlarmRow:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "s.db") as opened:
+def store(database: str) -> Iterator[Store]:
+    with Store.open(database) as opened:
         opened.upsert_machines([MachineRow(name, "normal", None, None, 1, None) for name in ("fan", "pump")])
         yield opened
         assert opened.integrity() == []

@@ -74,6 +74,30 @@ def test_a_recorder_at_work_that_falls_silent_is_missed_now_and_an_archive_is_no
     assert live.status()["fan"]["state"] == "normal"
 
 
+def test_a_recorder_whose_clock_jumps_ahead_does_not_hide_that_it_fell_silent(tmp_path: Path) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    plant = Plant(tmp_path)
+    times = plant.add_clips("fan", normal(60), begin=now - timedelta(hours=40))
+    plant.add_clips("fan", [0.5], begin=now + timedelta(days=20_000))
+    plant.tell()
+    fan = plant.status()["fan"]
+    assert (fan["state"], fan["clips"]) == ("normal", 61)  # heard now, whatever its clock says
+    assert times[-1] < datetime.fromisoformat(fan["last_clip_at"]) < now + timedelta(hours=1)
+    assert fan["coverage"]["received"] == 61
+    with Store.open(plant.db, read_only=True) as store:
+        (later,) = fleet_status(store, now=now + timedelta(days=3)).machines
+    assert later.row.state == "no_data"
+
+
+def test_a_computer_whose_clock_is_behind_leaves_the_recordings_their_times(tmp_path: Path) -> None:
+    plant = Plant(tmp_path)
+    begin = datetime.now(UTC).replace(microsecond=0) + timedelta(days=400)
+    times = plant.add_clips("fan", normal(60) + faulty(20), begin=begin)
+    plant.tell()
+    fan = plant.status()["fan"]
+    assert (fan["heard"], fan["last_clip_at"]) == ("alarm", times[-1].isoformat().replace("+00:00", "Z"))
+
+
 def test_a_policy_that_changed_is_followed_by_the_next_job_though_nothing_is_new(tmp_path: Path) -> None:
     plant = Plant(tmp_path)
     plant.add_clips("fan", normal(60) + faulty(20), ended=True)

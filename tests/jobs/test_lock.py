@@ -119,7 +119,7 @@ def test_where_no_lock_can_be_made_nothing_is_left(tmp_path: Path) -> None:
         (tmp_path / "text", "not a SQLite database"),
         (tmp_path / "none" / "s.db", "does not exist"),
         ("/proc/s.db", "/proc must be writable"),
-        ("postgresql://host/name", "only SQLite"),
+        ("postgresql://host/name", "only SQLite databases are one"),
     ]
     for where, problem in cases:
         with pytest.raises(StoreError, match=problem) as caught, hold_lock(where):

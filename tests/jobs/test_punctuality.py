@@ -217,7 +217,8 @@ def test_no_installed_recipe_differs_from_itself():
     """What a bundle keeps of a recipe holds all that the recipe's file says, in the same words."""
     import tomllib
 
-    from acoustic_ad.recipe import load_recipe, recipe_files
+    from acoustic_ad.recipe import load_recipe
+    from acoustic_ad.recipe_files import recipe_files
 
     assert len(recipe_files()) > 3
     for name, file in recipe_files().items():

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -57,8 +58,8 @@ class Job:
 
 
 @pytest.fixture
-def job(tmp_path: Path):
-    with Store.open(tmp_path / "s.db") as store:
+def job(database: str):
+    with Store.open(database) as store:
         yield Job(store)
         assert store.integrity() == []
 
@@ -249,11 +250,13 @@ def test_a_fact_without_row_of_unknown_bytes_is_refused(job: Job) -> None:
         job.store.commit(job.run, ROOT, [clip("a.wav")], [])
 
 
-def test_history_depends_on_when_clips_were_recorded_not_on_when_they_came(tmp_path: Path) -> None:
+def test_history_depends_on_when_clips_were_recorded_not_on_when_they_came(
+    new_database: Callable[[], str],
+) -> None:
     rows = [clip(f"{i}.wav", recorded_at=NOON + timedelta(minutes=i // 2), score=float(i)) for i in range(6)]
     histories = []
     for order in (rows, rows[::-1]):
-        with Store.open(tmp_path / f"{len(histories)}.db") as store:
+        with Store.open(new_database()) as store:
             for row in order:
                 Job(store).commit(row)
             histories.append([row.clip_id for row in store.history("fan")])
@@ -281,9 +284,10 @@ def test_machines_and_runs(job: Job) -> None:
     assert run == (ROOT, 3, '{"found": 3}', os.getpid())
 
 
-def test_the_tables_that_people_query(job: Job, tmp_path: Path) -> None:
+def test_the_tables_that_people_query(tmp_path: Path) -> None:
     """What design promises to whoever opens the file with another tool."""
-    job.commit(clip("a.wav"))
+    with Store.open(tmp_path / "s.db") as store:
+        Job(store).commit(clip("a.wav"))
     with sqlite3.connect(tmp_path / "s.db") as connection:
         names = "clip_id, machine, recorded_at, sha256, model, score, p_value, status, reason, bands"
         row = connection.execute(f"SELECT {names} FROM clip_scores").fetchone()
@@ -291,6 +295,11 @@ def test_the_tables_that_people_query(job: Job, tmp_path: Path) -> None:
     assert row[2] == "2026-01-05T12:00:00.000000Z" and json.loads(row[-1]) == [{"hz": 440.0}]
     expected = "id machine level raised_at cleared_at acknowledged_at by comment shelved_until"
     assert alarm_columns[:9] == expected.split()
+
+
+def test_what_a_database_cannot_keep_is_kept_printable(job: Job) -> None:
+    job.commit(replace(failed("a.wav"), detail="no \0 and no \udcfe"))
+    assert [row.detail for row in job.rows()] == ["no \\x00 and no \\xfe"]
 
 
 def test_names_that_are_not_utf8_are_stored_printable(tmp_path: Path) -> None:
@@ -303,10 +312,10 @@ def test_names_that_are_not_utf8_are_stored_printable(tmp_path: Path) -> None:
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("wxyz"), st.booleans()), max_size=4)))
 def test_whatever_happens_to_the_files_every_file_has_one_current_row(
-    tmp_path_factory: pytest.TempPathFactory, batches: list[list[tuple[str, str, bool]]]
+    new_database: Callable[[], str], batches: list[list[tuple[str, str, bool]]]
 ) -> None:
     last: dict[str, tuple[str, bool]] = {}
-    with Store.open(tmp_path_factory.mktemp("s") / "s.db") as store:
+    with Store.open(new_database()) as store:
         job = Job(store)
         for batch in batches:
             files = {name: (content, good) for name, content, good in batch}
