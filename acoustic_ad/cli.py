@@ -13,6 +13,7 @@ from acoustic_ad import __version__
 from acoustic_ad.cli_alarms import alarms_app
 from acoustic_ad.cli_db import db_app, refuse_passwords
 from acoustic_ad.cli_demo import demo
+from acoustic_ad.cli_durations import StaleAfter, length_of_time
 from acoustic_ad.cli_export import export
 from acoustic_ad.cli_health import events_app, health_app, status
 from acoustic_ad.cli_manifest import manifest_app
@@ -23,6 +24,7 @@ from acoustic_ad.cli_report import report as write_report
 from acoustic_ad.cli_schedule import schedule_app
 from acoustic_ad.cli_score import check_words, tell_score
 from acoustic_ad.cli_signing import RequireSigned, SignKey, TrustedKeys, signing_key, trust_of
+from acoustic_ad.cli_watch import watching
 from acoustic_ad.console import answer, answer_json, command, complain, progress_bar, run_program, say
 from acoustic_ad.console_log import LogFormat, LogLevel, log_is_open, open_log
 
@@ -152,6 +154,10 @@ def score(
     metrics: Annotated[
         Path | None, typer.Option("--metrics", help="Also write metrics for Prometheus into this .prom file.")
     ] = None,
+    every: Annotated[
+        str | None, typer.Option("--every", help="How often this is started, kept so that a missed run is noticed: 1h.")
+    ] = None,
+    stale_after: StaleAfter = "365d",
     log_format: LogFormat = None,
     log_level: LogLevel = None,
     require_signed: RequireSigned = False,
@@ -172,11 +178,21 @@ def score(
     check_words(exit_on, splits)
     asked = (out, machine, splits, new_only, rescore, retry_failed, allow_empty, clip_timeout, settle, exit_on)
     told, trusted = tuple(read_targets(notify or ())), trust_of(require_signed, trust)
-    options = ScoreOptions(folder, models, db, workers, *asked, worker_memory, told, trusted)
+    options = ScoreOptions(
+        *(folder, models, db, workers, *asked),
+        worker_memory_gib=worker_memory,
+        targets=told,
+        trust=trusted,
+        every_s=None if every is None else length_of_time(every, "--every").total_seconds(),
+        stale_after=length_of_time(stale_after, "--stale-after"),
+    )
     with progress_bar() as bar:
         report = run_score(options, metrics, lambda done, total: bar("scoring", done, total, ""))
     tell_score(report, as_json)
     raise typer.Exit(report.exit_code)
+
+
+app.command("watch")(watching(score))
 
 
 @app.command()

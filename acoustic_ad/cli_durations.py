@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Final
+from typing import Annotated, Final
+
+import typer
 
 from acoustic_ad.errors import UsageError
+
+StaleAfter = Annotated[str, typer.Option("--stale-after", help="Speak of models that were trained longer ago: 365d.")]
 
 _SECONDS: Final = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 _LONGEST_S: Final = 100 * 366 * 86_400.0

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from acoustic_ad.cli_durations import StaleAfter, length_of_time
 from acoustic_ad.console import answer, answer_json, command, say
 
 health_app = typer.Typer(help="The health policy: what another one would have done.", no_args_is_help=True)
@@ -24,13 +25,17 @@ def status(
     models: Models = Path("models"),
     as_of: Annotated[str | None, typer.Option("--as-of", help=f"How it was at this moment. {TIME_HELP}")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the table to this .csv.")] = None,
+    stale_after: StaleAfter = "365d",
     as_json: Json = False,
 ) -> None:
     """Each machine's health, as of the last `score`; with --as-of, as of any moment, from the clips recorded up to it.
 
-    Nothing is written to the store, and no job is waited for.
+    Nothing is written to the store, and no job is waited for. Runs that were missed, clips that came late and models
+    that are old are spoken of.
     """
     from acoustic_ad.jobs.fleet_report import fleet_json, fleet_status, fleet_status_at
+    from acoustic_ad.jobs.punctuality import job_notices
+    from acoustic_ad.jobs.stale_models import stale_models
     from acoustic_ad.jobs.store import Store
     from acoustic_ad.report.fleet import check_csv, fleet_table, fleet_words, write_fleet_csv
     from acoustic_ad.sound.clip import one_line
@@ -38,18 +43,23 @@ def status(
     if out is not None:
         check_csv(out)
     moment = None if as_of is None else utc_moment(as_of, "--as-of")
+    longest = length_of_time(stale_after, "--stale-after")
     with Store.open(db, read_only=True, create=False) as store:
         name, cut_short = store.name, store.cut_short()
         fleet = fleet_status(store) if moment is None else fleet_status_at(store, models, moment)
+        names = [machine.row.machine for machine in fleet.machines]
+        notices = [] if moment else job_notices(store) + stale_models(models, names, longest)
     if out is not None:
         write_fleet_csv(out, fleet)
     if as_json:
-        answer_json(fleet_json(fleet) | {"cut_short": cut_short})
+        answer_json(fleet_json(fleet) | {"cut_short": cut_short, "notices": [one.as_json() for one in notices]})
         return
     if fleet.machines:
         answer("\n".join([fleet_table(fleet), *fleet_words(fleet)]))
     else:
         answer(f"{name} knows no machine yet: `acoustic-ad score FOLDER` judges the recordings in FOLDER")
+    for notice in notices:
+        say(f"note: {one_line(notice.text)}")
     for root in cut_short:
         say(f"the last `score` of {one_line(root)} was cut short, or is still at work: run it again to have all of it")
 

@@ -30,6 +30,7 @@ def tell_score(report: ScoreReport, as_json: bool) -> None:
     from acoustic_ad.jobs.score_report import as_json as document
     from acoustic_ad.report.fleet import fleet_table, fleet_words
     from acoustic_ad.report.tables import failure_lines, other_model_line, score_summary
+    from acoustic_ad.sound.clip import one_line
 
     if not log_is_open():  # which has told of each
         for line in failure_lines(report.failures, MODEL_CODES):
@@ -44,5 +45,7 @@ def tell_score(report: ScoreReport, as_json: bool) -> None:
     answer("\n".join([fleet_table(report.fleet), *fleet_words(report.fleet)]))
     if not log_is_open():
         say(score_summary(report.counts, report.ignored))
+        for notice in report.notices:
+            say(f"note: {one_line(notice.text)}")
     if report.other_model:
         say(other_model_line(report.other_model))

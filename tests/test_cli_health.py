@@ -126,7 +126,10 @@ def fits(value: dict[str, Any], keys: dict[str, Any]) -> bool:
 
 def test_the_document_of_status_is_what_is_promised(worn: Plant) -> None:
     document = acoustic_ad("status", *worn.where, "--json").json
-    assert set(document) == {"as_of", "cut_short", "machines", "fleet_drift"} and document["fleet_drift"] is None
+    assert (
+        set(document) == {"as_of", "cut_short", "notices", "machines", "fleet_drift"}
+        and document["fleet_drift"] is None
+    )
     (fan,) = document["machines"]
     assert fits(fan, OF_MACHINE) and fits(fan["alarm"], OF_ALARM)
     assert fits(fan["coverage"], OF_COVERAGE) and fits(fan["false_alarms"], OF_PROMISE)

@@ -44,6 +44,8 @@ def run_score(
             row = machine.row
             level = logging.DEBUG if row.state in QUIET_STATES else logging.WARNING
             event(level, "machine_state", machine=row.machine, state=row.state, index=row.index)
+        for notice in report.notices:
+            event(logging.WARNING, notice.kind, about=notice.about, text=notice.text)
         event(logging.INFO, "run_ended", exit_code=report.exit_code, duration_s=_since(clock))
         return report
 

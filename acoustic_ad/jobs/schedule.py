@@ -41,7 +41,9 @@ class ScheduledJob:
     def command(self, *log_options: str) -> list[str]:
         """The words of the whole command."""
         db = () if self.db is None else ("--db", self.db)
-        return [*self.program, "score", str(self.folder), "--models", str(self.models), *db, *self.extra, *log_options]
+        every = ("--every", f"{self.every_min}min")
+        score = (*self.program, "score", str(self.folder), "--models", str(self.models))
+        return [*score, *db, *every, *self.extra, *log_options]
 
     @property
     def database(self) -> Path | None:

@@ -8,9 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 from acoustic_ad.errors import AcousticADError, BundleError, ClipError, ManifestError, WorkersError
 from acoustic_ad.jobs.clip_rows import clip_row_of
@@ -19,20 +18,19 @@ from acoustic_ad.jobs.fleet_health import note_clips, refresh, was_cut_short
 from acoustic_ad.jobs.fleet_report import fleet_status
 from acoustic_ad.jobs.machine_facts import FACTS_FORMAT
 from acoustic_ad.jobs.notify import notify
-from acoustic_ad.jobs.notify_targets import Target
 from acoustic_ad.jobs.plan import Planned, Planner
+from acoustic_ad.jobs.punctuality import LateClips, run_notices, runs_of
 from acoustic_ad.jobs.schema import ClipRow, FileFact
+from acoustic_ad.jobs.score_options import ScoreOptions
 from acoustic_ad.jobs.score_report import MODEL_CODES, Failure, ScoreReport, as_json
-from acoustic_ad.jobs.store import Store
+from acoustic_ad.jobs.stale_models import stale_models
+from acoustic_ad.jobs.store import Store, root_text
 from acoustic_ad.jobs.store_lock import hold_store
 from acoustic_ad.jobs.tasks import Off, Scored, ScoreTask, Unscored, rehearsal, score_clip
 from acoustic_ad.jobs.workers import BYTES_A_SECOND, LazyWorkers, deadline_s
 from acoustic_ad.report.rows import check_out_suffix, write_rows
 from acoustic_ad.sound.clip import one_line, printable_text
 from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest
-
-if TYPE_CHECKING:
-    from acoustic_ad.models.signing import Trust
 
 __all__ = ["ScoreOptions", "ScoreReport", "as_json", "score"]
 
@@ -43,29 +41,6 @@ BATCH_S = 5.0
 CLIP_LEVELS = {
     "scored": logging.DEBUG, "off": logging.DEBUG, "sensor_fault": logging.WARNING, "failed": logging.WARNING
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreOptions:
-    """What `acoustic-ad score` was asked for."""
-
-    folder: Path
-    models: Path
-    db: str
-    workers: int
-    out: Path | None = None
-    machine: str | None = None
-    splits: tuple[str, ...] = ()
-    new_only: bool = False
-    rescore: bool = False
-    retry_failed: bool = False
-    allow_empty: bool = False
-    clip_timeout_s: float | None = None
-    settle_s: float = 60.0
-    exit_on: str | None = None  # a key of EXIT_ON
-    worker_memory_gib: float | None = None  # beyond its libraries; None: see `memory_share`
-    targets: tuple[Target, ...] = ()  # who is told of changes
-    trust: Trust | None = None  # only models signed by one of its keys are used
 
 
 def score(options: ScoreOptions, on_progress: Callable[[int, int], None] = lambda done, total: None) -> ScoreReport:
@@ -123,7 +98,10 @@ class _Job:
         self.without_model: set[str] = set()  # machines with clips that failed for want of a usable one
         self.new_clips: set[tuple[str, str]] = set()
         self.catching_up = was_cut_short(store, self.root)
-        self.run_id = store.begin_run(self.root, {"folder": str(options.folder), "models": str(options.models)})
+        self.late = LateClips.after(runs_of(store, root_text(self.root)))
+        told = {} if options.every_s is None else {"every_s": options.every_s}
+        arguments = {"folder": str(options.folder), "models": str(options.models), **told}
+        self.run_id = store.begin_run(self.root, arguments)
         self._done: list[tuple[ClipRow, FileFact]] = []
         self._committed = time.monotonic()
 
@@ -208,6 +186,8 @@ class _Job:
                 self.without_model.add(row.machine)
         told = {"clip_id": row.clip_id, "machine": row.machine, "code": row.reason, "reason": row.detail}
         event(CLIP_LEVELS[row.status], f"clip_{row.status}", **told)
+        if row.status != "failed" and not self.options.rescore:  # which takes what was there before
+            self.late.take(row.machine, row.recorded_at, row.recorded_at_source)
         self.touched.add(row.machine)
         self.new_clips.add((row.clip_id, row.machine))
         self._done.append((row, fact))
@@ -290,6 +270,9 @@ class _Job:
             self.options.exit_on,
             +self.planner.known.other_model,
             notify(self.store, self.options.targets),
+            run_notices(self.store, self.root, self.run_id, self.late)
+            + stale_models(self.options.models, present, self.options.stale_after),
         )
-        self.store.end_run(self.run_id, report.counts, report.exit_code)
+        late = self.late.as_json()
+        self.store.end_run(self.run_id, report.counts | ({} if late is None else {"late": late}), report.exit_code)
         return report

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from acoustic_ad.jobs.fleet_report import FleetStatus, fleet_json
 from acoustic_ad.jobs.notify import Notifications
+from acoustic_ad.jobs.punctuality import Notice
 
 # --exit-on WORD: the states for which the job exits 4.
 EXIT_ON: Final = {"warning": frozenset({"warning", "alarm"}), "alarm": frozenset({"alarm"})}
@@ -44,6 +45,7 @@ class ScoreReport:
     exit_on: str | None = None  # a key of EXIT_ON
     other_model: Mapping[str, int] = field(default_factory=dict)  # machine -> clips that another of its models scored
     notifications: Notifications = field(default_factory=Notifications)
+    notices: list[Notice] = field(default_factory=list)  # of the job and the models, not of the machines
 
     @property
     def exit_code(self) -> int:
@@ -68,5 +70,6 @@ def as_json(report: ScoreReport) -> dict[str, Any]:
         "failures": [failure.as_json for failure in report.failures],
         "other_model": dict(report.other_model),
         "notifications": report.notifications.as_json(),
+        "notices": [notice.as_json() for notice in report.notices],
         **fleet_json(report.fleet),
     }

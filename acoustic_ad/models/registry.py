@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field
 
@@ -121,12 +121,15 @@ class Registry:
 
         Checking it would read all weights: enough to ask whether a bundle could be the one that is looked for.
         """
+        said = (self.as_said(machine, version) or {}).get("digest")
+        return said if isinstance(said, str) else None
+
+    def as_said(self, machine: str, version: str | None = None) -> dict[str, Any] | None:
+        """What the bundle of a version, by default the current one, says of itself, unchecked; None without one."""
         try:
-            file = self.bundle_path(machine, version) / JSON_NAME
-            said = strict_json(read_regular(file, MOST_JSON_BYTES), JSON_NAME).get("digest")
+            return strict_json(read_regular(self.bundle_path(machine, version) / JSON_NAME, MOST_JSON_BYTES), JSON_NAME)
         except BundleError:
             return None
-        return said if isinstance(said, str) else None
 
     def calibration(self, machine: str, version: str | None = None) -> tuple[BundleInfo, Calibration]:
         """What a bundle says of itself, and its calibration, without building its model; raises BundleError."""
