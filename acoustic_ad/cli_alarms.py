@@ -38,13 +38,15 @@ def list_alarms(
     from acoustic_ad.jobs.alarm_list import alarm_list, alarm_list_json
     from acoustic_ad.jobs.store import Store
     from acoustic_ad.report.fleet import alarm_table
+    from acoustic_ad.sound.clip import one_line
 
     with Store.open(db, read_only=True, create=False) as store:
         found = alarm_list(store, machine, only_open=only_open, withdrawn=withdrawn)
     if as_json:
         answer_json(alarm_list_json(found))
     else:
-        answer(alarm_table([alarm for alarm, _ in found]) if found else "no alarms")
+        of_machine = "" if machine is None else f" of {one_line(machine)}"
+        answer(alarm_table([alarm for alarm, _ in found]) if found else f"no alarms{of_machine}")
 
 
 @alarms_app.command("ack")

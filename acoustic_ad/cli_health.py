@@ -137,17 +137,21 @@ def list_events(
     as_json: Json = False,
 ) -> None:
     """What people told of the machines."""
-    from acoustic_ad.jobs.alarm_book import events_of
+    from acoustic_ad.jobs.alarm_book import check_known, events_of
     from acoustic_ad.jobs.alarm_list import event_json
     from acoustic_ad.jobs.store import Store
     from acoustic_ad.report.fleet import event_table
+    from acoustic_ad.sound.clip import one_line
 
     with Store.open(db, read_only=True, create=False) as store, store.reading() as connection:
+        if machine is not None:
+            check_known(connection, machine)
         found = events_of(connection, machine)
     if as_json:
         answer_json({"events": [event_json(event) for event in found]})
     else:
-        answer(event_table(found) if found else "no events yet: `acoustic-ad events add` keeps them")
+        of_machine = "" if machine is None else f" of {one_line(machine)}"
+        answer(event_table(found) if found else f"no events{of_machine} yet: `acoustic-ad events add` keeps them")
 
 
 def utc_moment(text: str, option: str) -> datetime:

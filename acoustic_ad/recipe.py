@@ -97,13 +97,9 @@ class HealthTable(_Table):
         return {key: value for key, value in (self.__pydantic_extra__ or {}).items() if key not in OF_NO_EFFECT}
 
     def problems(self) -> list[str]:
-        from acoustic_ad.health.policy import Policy
+        from acoustic_ad.health.policy import policy_problems
 
-        try:
-            Policy.of(self.options)
-        except UsageError as error:
-            return [f"health.{line.strip()}" for line in str(error).splitlines()[1:]]
-        return []
+        return [f"health.{problem}" for problem in policy_problems(self.options)]
 
 
 class Recipe(_Table):

@@ -217,6 +217,9 @@ def test_without_alarms(tmp_path: Path) -> None:
     plant.tell()
     assert acoustic_ad("alarms", "list", "--db", plant.db).out == "no alarms\n"
     assert acoustic_ad("alarms", "list", "--db", plant.db, "--json").json == []
+    assert acoustic_ad("alarms", "list", "--machine", "fan", "--db", plant.db).out == "no alarms of fan\n"
+    unknown = acoustic_ad("alarms", "list", "--machine", "fun", "--db", plant.db, code=2)
+    assert "no machine 'fun' in this store; it knows: fan" in unknown.complaint and "status" in unknown.complaint
     assert "no database" in acoustic_ad("alarms", "list", "--db", tmp_path / "no.db", code=1).complaint
     assert not (tmp_path / "no.db").exists()
 

@@ -160,7 +160,7 @@ def test_replay_shows_both_and_writes_nothing(worn: Plant, tmp_path: Path) -> No
     table = acoustic_ad("health", "replay", "--policy", policy, "--machine", "fan", *worn.where).out
     assert "ALARM" in table and "learning" in table
     unknown = acoustic_ad("health", "replay", "--policy", policy, "--machine", "fun", *worn.where, code=2)
-    assert "this store knows: fan" in unknown.complaint
+    assert "no machine 'fun' in this store; it knows: fan" in unknown.complaint
     assert worn.db.read_bytes() == before
 
 
@@ -181,7 +181,8 @@ def test_policies_that_are_none(worn: Plant, tmp_path: Path, text: str | None, w
     if text is not None:
         policy.write_text(text)
     refused = acoustic_ad("health", "replay", "--policy", policy, *worn.where, code=2)
-    assert word in refused.err and "--policy" in refused.err
+    assert word in refused.complaint and "--policy" in refused.complaint
+    assert len(refused.err.splitlines()) == 1
 
 
 # --- events and feedback ---------------------------------------------------------------------------------------------
@@ -257,6 +258,9 @@ def test_events_that_are_none(worn: Plant) -> None:
     ):
         assert word in acoustic_ad("events", "add", *arguments, *worn.where, code=2).complaint
     assert acoustic_ad("events", "list", "--db", worn.db).out.startswith("no events yet")
+    assert acoustic_ad("events", "list", "--machine", "fan", "--db", worn.db).out.startswith("no events of fan yet")
+    unknown = acoustic_ad("events", "list", "--machine", "fun", "--db", worn.db, code=2)
+    assert "no machine 'fun' in this store; it knows: fan" in unknown.complaint and "status" in unknown.complaint
 
 
 def test_confirmed_normals_join_the_calibration_only_when_asked_and_never_in_an_alarm(tmp_path: Path) -> None:

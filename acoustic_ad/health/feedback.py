@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 from acoustic_ad.health.records import ClipPoint, Episode, Event, MachineHealth
@@ -62,7 +62,8 @@ def may_join(health: MachineHealth) -> str:
     They never join by themselves: somebody has to ask for it.
     """
     if health.heard in ("warning", "alarm"):
-        return f"the machine is in {health.heard} since {health.since}: what is suspect is not learnt as normal"
+        since = "" if health.since is None else f" since {health.since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        return f"the machine is in {health.heard}{since}: what is suspect is not learnt as normal"
     if health.heard in ("learning", "no_data"):
         return "the machine is still learning"
     return ""

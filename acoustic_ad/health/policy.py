@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal
 
 from acoustic_ad.errors import UsageError
@@ -74,9 +74,7 @@ class Policy:
     must_find_clips: int = 1_000  # ... within so many clips promise nothing: the budget counts as unattainable
 
     def __post_init__(self) -> None:
-        problems = self._problems()
-        if problems:
-            raise UsageError("health policy:\n" + "\n".join(f"  {line}" for line in problems))
+        _refuse(_value_problems(asdict(self)))
 
     @classmethod
     def of(cls, table: Mapping[str, Any]) -> Policy:
@@ -84,49 +82,59 @@ class Policy:
 
         `false_alarms_per_machine_year` = N stands for N ALARMs and 12 N WARNINGs, unless the table states the latter.
         """
-        known = [ONE_NUMBER, *(field.name for field in fields(cls))]
-        problems = [f"{key}: unknown key; one of {', '.join(known)}" for key in table if key not in known]
-        right = {key: value for key, value in table.items() if key in known}
-        for key, value in table.items():
-            whole = key in _COUNTS
-            number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-            if key in right and not number:
-                problems.append(f"{key}: {value!r} is not a {'whole ' if whole else ''}number")
-                del right[key]
-        problems += _spread_one_number(right)
-        try:
-            policy = cls(**right)
-        except UsageError as error:
-            problems += [line.strip() for line in str(error).splitlines()[1:]]
-        if problems:
-            raise UsageError("health policy:\n" + "\n".join(f"  {line}" for line in problems))
-        return policy
+        values, problems = _read(table)
+        _refuse(problems)
+        return cls(**values)
 
-    def _problems(self) -> list[str]:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        found = [
-            f"{name}: {value!r} is not a positive number" for name, value in values.items() if not _positive(value)
-        ]
-        if found:
-            return found
-        orders = (
-            ("alarm_per_machine_year", "warning_per_machine_year", self.warning_per_machine_year),
-            ("warning_per_machine_year", "a thousand", 1_000.0),
-            ("slow_weight", "1", 1.0),
-            ("persistence_clips", "persistence_among", self.persistence_among),
-            ("raise_clips", "persistence_among", self.persistence_among),
-            ("persistence_among", "12", 12),
-            ("warning_clear_index", "50, the warning limit", WARNING_INDEX),
-            ("alarm_clear_index", "80, the alarm limit", ALARM_INDEX),
-            ("small_reference", "medium_reference", self.medium_reference),
-            ("medium_reference", "large_reference", self.large_reference),
-            ("large_reference", "z_cap", self.z_cap),
-            ("learning_clips", "1,000", 1_000),
-        )
-        found = [f"{name}: {values[name]:g} is above {what}" for name, what, most in orders if values[name] > most]
-        if self.relearn_clips < 20:
-            found.append(f"relearn_clips: {self.relearn_clips} clips are too few for a baseline; at least 20")
+
+def policy_problems(table: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a policy's table, each problem with its key first; empty where `Policy.of` takes it."""
+    return _read(table)[1]
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise UsageError(f"health policy: {'; '.join(problems)}")  # in one line: logs and mails are read by the line
+
+
+def _read(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The values that a table names, and all that is wrong with it."""
+    defaults = {field.name: field.default for field in fields(Policy)}
+    known = [ONE_NUMBER, *defaults]
+    problems = [f"{key}: unknown key; one of {', '.join(known)}" for key in table if key not in known]
+    right = {key: value for key, value in table.items() if key in known}
+    for key, value in table.items():
+        whole = key in _COUNTS
+        number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+        if key in right and not number:
+            problems.append(f"{key}: {value!r} is not a {'whole ' if whole else ''}number")
+            del right[key]
+    problems += _spread_one_number(right)
+    return right, problems + _value_problems(defaults | right)
+
+
+def _value_problems(values: Mapping[str, Any]) -> list[str]:
+    found = [f"{name}: {value!r} is not a positive number" for name, value in values.items() if not _positive(value)]
+    if found:
         return found
+    orders = (
+        ("alarm_per_machine_year", "warning_per_machine_year", values["warning_per_machine_year"]),
+        ("warning_per_machine_year", "a thousand", 1_000.0),
+        ("slow_weight", "1", 1.0),
+        ("persistence_clips", "persistence_among", values["persistence_among"]),
+        ("raise_clips", "persistence_among", values["persistence_among"]),
+        ("persistence_among", "12", 12),
+        ("warning_clear_index", "50, the warning limit", WARNING_INDEX),
+        ("alarm_clear_index", "80, the alarm limit", ALARM_INDEX),
+        ("small_reference", "medium_reference", values["medium_reference"]),
+        ("medium_reference", "large_reference", values["large_reference"]),
+        ("large_reference", "z_cap", values["z_cap"]),
+        ("learning_clips", "1,000", 1_000),
+    )
+    found = [f"{name}: {values[name]:g} is above {what}" for name, what, most in orders if values[name] > most]
+    if values["relearn_clips"] < 20:
+        found.append(f"relearn_clips: {values['relearn_clips']} clips are too few for a baseline; at least 20")
+    return found
 
 
 def _spread_one_number(table: dict[str, Any]) -> list[str]:

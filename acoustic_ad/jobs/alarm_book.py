@@ -77,7 +77,7 @@ def book(store: Store, machine: str | None = None) -> tuple[list[AlarmRow], dict
 def add_event(store: Store, event: EventRow) -> EventRow:
     """Keep an event; returns it with its id. Raises UsageError for a machine that the store does not know."""
     with store.writing() as connection:
-        _check_known(connection, event.machine)
+        check_known(connection, event.machine)
         now = datetime.now(UTC)
         values = {
             "machine": event.machine,
@@ -141,13 +141,16 @@ def settle(connection: sa.Connection, machine: str, episodes: Sequence[AlarmRow]
             connection.execute(alarms.update().where(alarms.c.id == old.id).values(over))
 
 
-def _check_known(connection: sa.Connection, machine: str) -> None:
+def check_known(connection: sa.Connection, machine: str) -> None:
+    """Raises UsageError for a machine that the store does not know, naming it and some that it knows."""
     from acoustic_ad.jobs.schema import machines
 
     known = connection.scalars(sa.select(machines.c.machine).order_by(machines.c.machine)).all()
     if machine not in known:
         some = ", ".join(one_line(name) for name in known[:5]) or "none yet"
-        raise UsageError(f"no machine {one_line(machine)!r} in this store; it knows: {some}")
+        raise UsageError(
+            f"no machine {one_line(machine)!r} in this store; it knows: {some} (`acoustic-ad status` lists all)"
+        )
 
 
 def _check_possible(alarm: AlarmRow, action: ActionRow) -> None:

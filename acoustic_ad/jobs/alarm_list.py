@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from acoustic_ad.health.alarms import AuditEntry
-from acoustic_ad.jobs.alarm_book import WITHDRAWN, book
+from acoustic_ad.jobs.alarm_book import WITHDRAWN, book, check_known
 from acoustic_ad.jobs.alarm_rows import audit_of, life_at
 from acoustic_ad.jobs.alarm_schema import AlarmRow, EventRow
 from acoustic_ad.jobs.fleet_report import iso
@@ -24,7 +24,10 @@ def alarm_list(
     withdrawn: bool = False,
     now: datetime | None = None,
 ) -> list[tuple[AlarmRow, tuple[AuditEntry, ...]]]:
-    """The alarms as they are now, by id, each with its audit trail."""
+    """The alarms as they are now, by id, each with its audit trail; UsageError for a machine that nobody knows."""
+    if machine is not None:
+        with store.reading() as connection:
+            check_known(connection, machine)
     alarms, actions = book(store, machine)
     now = now or datetime.now(UTC)
     life = life_at(now)

@@ -32,7 +32,7 @@ class Coverage:
     """Clips of the last `days` days (at most 30), as far as the machine has been heard that long."""
 
     days: float
-    expected: int | None  # None: too few clips to tell how often the machine is recorded
+    expected: int | None  # never less than came; None: too few clips to tell how often the machine is recorded
     received: int
     scored: int
     off: int
@@ -67,9 +67,10 @@ def coverage_of(clips: Sequence[Heard], as_of: datetime) -> Coverage | None:
     begin = max(begin, known[0].recorded_at)
     counts = Counter(clip.status for clip in recent)
     failed = Counter(clip.reason or "unknown" for clip in recent if clip.status == "failed")
+    expected = _expected([clip.recorded_at for clip in known], begin, as_of)
     return Coverage(
         (as_of - begin) / timedelta(days=1),
-        _expected([clip.recorded_at for clip in known], begin, as_of),
+        None if expected is None else max(expected, len(recent)),  # a clip too many makes up for none that is missing
         len(recent),
         counts["scored"],
         counts["off"],

@@ -10,6 +10,7 @@ from typing import Any
 from acoustic_ad.errors import UsageError
 from acoustic_ad.health.policy import Policy
 from acoustic_ad.health.timeline import Episode, MachineHealth
+from acoustic_ad.jobs.alarm_book import check_known
 from acoustic_ad.jobs.baselines import Baselines
 from acoustic_ad.jobs.fleet_health import tell
 from acoustic_ad.jobs.fleet_report import iso
@@ -50,13 +51,13 @@ def read_policy(file: Path) -> Policy:
 
 def replay_all(store: Store, models: Path, policy: Policy, machine: str | None = None) -> list[Replayed]:
     """Every machine, or one, by both policies; raises UsageError for a machine that the store does not know."""
-    known = [row.machine for row in store.machines()]
-    if machine is not None and machine not in known:
-        some = ", ".join(map(one_line, known[:5])) or "none yet"
-        raise UsageError(f"--machine {one_line(machine)!r}: this store knows: {some}")
+    if machine is not None:
+        with store.reading() as connection:
+            check_known(connection, machine)
+    names = [row.machine for row in store.machines()] if machine is None else [machine]
     baselines = Baselines(models)
     found = []
-    for name in known if machine is None else [machine]:
+    for name in names:
         history = history_of(store, name)
         stands = tell(store, baselines, history).health
         found.append(Replayed(name, stands, tell(store, baselines, history, policy=policy).health))

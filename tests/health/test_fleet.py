@@ -31,6 +31,7 @@ def test_most_machines_moved_at_once(shift):
     assert (found.direction, found.machines) == ("up" if shift > 0 else "down", 10)
     assert set(found.moved) <= {f"fan/{number}" for number in range(8)} and len(found.moved) >= 7
     assert found.shift == pytest.approx(shift, abs=0.6)
+    assert f"since {found.since:%Y-%m-%d} UTC, by" in found.statement
     assert abs((found.since - (START + timedelta(days=14))).total_seconds()) <= 1.5 * 86_400
     assert f"{len(found.moved)} of 10 machines" in found.statement
 

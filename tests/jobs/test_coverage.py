@@ -53,6 +53,19 @@ def test_nights_are_no_holes_also_in_the_first_days() -> None:
     assert one_night is not None and (one_night.expected or 0) > 20, "of one night nobody knows that it comes again"
 
 
+def test_never_are_more_clips_heard_than_were_expected() -> None:
+    """Some days bring a clip more than the usual one, and a row of clips has one more than it has gaps."""
+    heard = clips(150, timedelta(minutes=29))
+    for as_of in (heard[-1].recorded_at, heard[-1].recorded_at + timedelta(days=2), heard[20].recorded_at):
+        found = coverage_of(heard, as_of)
+        assert found is not None and found.expected is not None and found.expected >= found.received
+    whole_days = [
+        clip for day in range(5) for clip in clips(24 + day % 2 * 6, timedelta(minutes=30), NOON + timedelta(day))
+    ]
+    found = coverage_of(whole_days, whole_days[-1].recorded_at)
+    assert found is not None and (found.expected, found.received) == (132, 132)
+
+
 def test_only_the_last_thirty_days_count_and_older_ones_tell_what_is_usual() -> None:
     heard = clips(40 * 24, timedelta(hours=1))
     as_of = NOON + timedelta(days=60)
