@@ -71,8 +71,8 @@ def _drift(moved: Sequence[str], day: int, shift: Array, same: npt.NDArray[np.bo
     machines = int(np.isfinite(shift).sum())
     how = "less" if size > 0 else "more"
     statement = (
-        f"{len(moved)} of {machines} machines sound {how} normal since {since:%Y-%m-%d} UTC, by {abs(size):.1f} sigma at "
-        "the median: look for what they share (weather, product, microphones) before looking at each machine"
+        f"{len(moved)} of {machines} machines sound {how} normal since {since:%Y-%m-%d} UTC, by {abs(size):.1f} sigma "
+        "at the median: look for what they share (weather, product, microphones) before looking at each machine"
     )
     return FleetDrift(since, "up" if size > 0 else "down", tuple(moved), machines, size, statement)
 
