@@ -5,11 +5,13 @@ of the spectrum, the bands that stick out from their neighbours because the mach
 
 - A machine that is **off** takes its tones along. What is left is the hall: a smooth spectrum, no louder anywhere.
 - A **faint** microphone takes level from every band, those too in which only the hall and the microphone's own noise
-  had been heard; no machine that stops can make the hall quieter. At first the tones are all still there.
+  had been heard; no machine that stops can make the hall quieter. At first the tones are all still there. Or it goes
+  dull, and takes the upper bands alone. Single bands decide nothing: a cable may hum.
 
 Thresholds are relative to the training clips of the same machine and microphone. Fails where the machine has no tones
-and is hardly louder than its hall (then it is never called off), where another machine starts as this one stops, and
-where a hall becomes quieter than it ever was in training, by more than 12 dB.
+and is hardly louder than its hall (then it is never called off), where another machine starts as this one stops, where
+a hall becomes quieter than it ever was in training, by more than 12 dB, and where training clips differ so in level
+that a lost gain is within what is usual.
 """
 
 from __future__ import annotations
@@ -32,15 +34,22 @@ STRUCTURE_LEFT: Final = 0.7
 # ... or below it, and it is not the machine's own any more, which it always was, in a clip of no more than usual level.
 LESS_STRUCTURE: Final = 0.85
 LIKENESS_LEFT: Final = 0.5
+LEAST_LIKENESS: Final = 0.2  # a training clip at a speed of its own has less: tones cannot be known by that
 TONES_DB: Final = 0.7  # a running machine with less structure than this has no tones to be recognised by
 LOUDER_DB: Final = 3.0  # off: nowhere louder than normal by more than this, or three deviations
 FAR_BELOW_DB: Final = 6.0  # off by level alone: below the quietest training clip by this, or by the range of levels
-# Faint: this share of the bands is further below normal than ever (four deviations and 3 dB), and none above it.
+# Faint: this share of the bands is further below normal than ever (four deviations and 3 dB), and hardly any above it:
+# a hum in the cable, or a tone next door, may fill this share of them.
 FAINT_SHARE: Final = 0.6
 FAINT_DEVIATIONS: Final = 4.0
-# Faint, though the tones are gone: even the band that fell least fell by this, or the upper bands by this more.
+STRANGE_SHARE: Final = 0.05
+# Faint, though the tones are gone: even the bands that fell least fell by this, or the upper ones by this more.
 FLOOR_GONE_DB: Final = 12.0
 DULL_DB: Final = 10.0
+# Dull, so faint as well: the tones are there, but most of the upper quarter is below ever, by this more than the lower.
+# Anything less may be a hiss of the machine that has gone, and is left to its health.
+DULL_WITH_TONES_DB: Final = 15.0
+DULL_SHARE: Final = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +86,7 @@ class Presence:
         deviation = np.maximum(self.deviation, LEAST_DEVIATION_DB)
         level = float(level_db.mean())
         tones_gone = self._tones_gone(structure, likeness, level)
-        has_tones = float(self.structure.min()) >= TONES_DB
-        tones_heard = has_tones and not tones_gone and likeness >= LIKENESS_LEFT * float(self.likeness.min())
+        tones_heard = not tones_gone and self._tones_heard(likeness)
         if self._is_faint(change, deviation, tones_heard):
             return "faint", (
                 f"the machine is heard, but {-change.mean():.0f} dB fainter (upper bands {-_upper(change):.0f} dB)"
@@ -91,7 +99,7 @@ class Presence:
         if tones_gone:
             return "off", f"{-change.mean():.0f} dB below its normal level, and without the machine's own tones"
         far_below = max(FAR_BELOW_DB, float(np.ptp(self.levels)))
-        if level < self.levels.min() - far_below and structure <= self.structure.max():
+        if level < self.levels.min() - far_below and structure <= self.structure.max() and not tones_heard:
             return "off", f"{-change.mean():.0f} dB below its normal level"
         return None
 
@@ -102,13 +110,20 @@ class Presence:
         strange = always >= LIKENESS_LEFT and likeness <= LIKENESS_LEFT * always
         return strange and structure <= LESS_STRUCTURE * least and level <= float(np.median(self.levels))
 
+    def _tones_heard(self, likeness: float) -> bool:
+        least = max(float(self.likeness.min()), LEAST_LIKENESS)
+        return float(self.structure.min()) >= TONES_DB and likeness >= LIKENESS_LEFT * least
+
     def _is_faint(self, change: Array, deviation: Array, tones_heard: bool) -> bool:
         far_below = (change < -FAINT_DEVIATIONS * deviation) & (change < -3.0)
-        if far_below.mean() < FAINT_SHARE or (change > 3.0 * deviation).any():
+        if (change > 3.0 * deviation).mean() > STRANGE_SHARE:
             return False
-        if tones_heard:
+        duller = _lower(change) - _upper(change)
+        if tones_heard and duller > DULL_WITH_TONES_DB and far_below[_highest(len(change))].mean() >= DULL_SHARE:
             return True
-        return bool(change.max() < -FLOOR_GONE_DB or _upper(change) < _lower(change) - DULL_DB)
+        if far_below.mean() < FAINT_SHARE:
+            return False
+        return tones_heard or duller > DULL_DB or bool(np.quantile(change, 1 - STRANGE_SHARE) < -FLOOR_GONE_DB)
 
     def state(self) -> dict[str, Array]:
         """Its arrays by name, without those that a model keeps under names of its own."""
@@ -147,8 +162,12 @@ def _likeness(fine: Array, of_mean: Array) -> Array:
     return np.asarray((fine * of_mean).sum(axis=-1) / max(float(np.square(of_mean).sum()), 1e-12))
 
 
+def _highest(bands: int) -> slice:
+    return slice(-max(bands // 4, 1), None)
+
+
 def _upper(change: Array) -> float:
-    return float(np.median(change[-max(len(change) // 4, 1) :]))
+    return float(np.median(change[_highest(len(change))]))
 
 
 def _lower(change: Array) -> float:

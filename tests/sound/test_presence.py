@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy.signal import butter, sosfilt
 
 from acoustic_ad.sound.features import FeatureSpec, LogMel
 from acoustic_ad.sound.machine_faults import faults_of
@@ -52,6 +54,65 @@ def test_nights_are_off_and_a_dying_microphone_is_faint(kind: str, snr_db: float
     assert {verdict for _, ear, verdict in found if ear < 0.7} == {"faint"}
     fading = {verdict for running, ear, verdict in found if running and 0.7 <= ear < 1}
     assert fading and fading <= {"there", "faint"}, "a machine that is heard is not off"
+
+
+# --- ways in which microphones fade ----------------------------------------------------------------------------------
+
+
+def duller(samples: np.ndarray, cutoff_hz: float) -> np.ndarray:
+    return sosfilt(butter(2, cutoff_hz, fs=16_000, output="sos"), samples)
+
+
+def hum(samples: np.ndarray) -> np.ndarray:
+    return 0.1 * samples.std() * np.sin(2 * np.pi * 50 / 16_000 * np.arange(samples.size))
+
+
+def drop_outs(samples: np.ndarray) -> np.ndarray:
+    alive = np.random.default_rng(1).random(-(-samples.size // 800)) < 0.1
+    return samples * np.maximum(np.repeat(alive, 800)[: samples.size], 0.01)
+
+
+FADES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "a gain that was turned down": lambda samples: 0.1 * samples,
+    "a membrane that takes less and less": lambda samples: 0.02 * samples,
+    "nothing but a hum from the cable": lambda samples: 0.01 * samples + hum(samples),
+    "mud on it": lambda samples: duller(samples, 1_000.0),
+    "a cover on it": lambda samples: 0.3 * duller(samples, 2_000.0),
+    "a loose contact": drop_outs,
+}
+
+
+@functools.cache
+def running(kind: str, snr_db: float, first: int, count: int) -> list[np.ndarray]:
+    spec = draw_machine(f"{kind}/id_05", 7)
+    return [
+        simulate_clip(spec, duration_s=2.0, session=draw_session(f"{kind} {n // 4}", 7), seed=n, snr_db=snr_db)
+        for n in range(first, first + count)
+    ]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05], ids=["a silent recorder", "a recorder with noise of its own"])
+@pytest.mark.parametrize("snr_db", [12.0, 0.0])
+@pytest.mark.parametrize("fade", FADES)
+@pytest.mark.parametrize("kind", TYPES)
+def test_however_a_microphone_fades_it_is_faint_and_its_machine_not_off(
+    kind: str, fade: str, snr_db: float, noise: float
+) -> None:
+    own = noise * 10 ** (-max(snr_db, 0.0) / 20)  # of the hall's level
+    presence = Presence.of(np.stack([level_of(clip) for clip in running(kind, snr_db, 0, 16)]))
+    for clip in running(kind, snr_db, 100, 3):
+        heard = FADES[fade](clip) + own * clip.std() * np.random.default_rng(2).standard_normal(clip.size)
+        verdict, _ = presence.judge(level_of(heard.astype(np.float32))) or ("there", "")
+        assert verdict == "faint"
+        assert presence.judge(level_of(clip)) is None
+
+
+def test_upper_bands_that_fall_a_little_are_left_to_the_machines_health() -> None:
+    """A leak that was sealed takes its hiss along: that is the machine's, not the microphone's."""
+    levels = np.stack([level_of(clip) for clip in running("motor", 6.0, 0, 16)])
+    hiss = np.where(np.arange(128) >= 96, 12.0, 0.0)
+    presence = Presence.of(levels + hiss)
+    assert presence.judge(levels[3]) is None
 
 
 def machine_levels(kind: str, count: int, first: int, **options: object) -> list[Array]:
