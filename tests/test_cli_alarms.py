@@ -48,6 +48,9 @@ def test_the_list_is_what_is_promised(alarmed: Plant) -> None:
     assert (last["level"], last["cleared_at"], last["state"], last["by"]) == ("alarm", None, "unacknowledged", None)
     assert datetime.fromisoformat(last["raised_at"]) > BEGIN + 150 * EVERY
     assert last["stands_out"] == "+9 dB around 3.4 kHz" and last["rule"]
+    began = datetime.fromisoformat(last["began_at"])
+    assert BEGIN + 140 * EVERY < began <= datetime.fromisoformat(last["raised_at"])
+    assert f"began about {began:%Y-%m-%d %H:%M} UTC" in last["rule"], "in words: since when"
     assert len(last["listen_to"]) == 3 and all((alarmed.sound / clip).exists() for clip in last["listen_to"])
     assert last["audit"][0]["what"] == "raised"
     table = acoustic_ad("alarms", "list", "--db", alarmed.db).out

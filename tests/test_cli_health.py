@@ -117,7 +117,10 @@ OF_ALARM = {"id": int, "level": str, "raised_at": str, "acknowledged": bool, "st
 OF_COVERAGE = {
     "days": float, "expected": int, "received": int, "scored": int, "off": int, "sensor_fault": int, "failed": dict,
 }  # fmt: skip
-OF_PROMISE = {"alarms_per_month": float, "warnings_per_month": float, "attainable": bool, "statement": str}
+OF_PROMISE = {
+    "alarms_per_month": float, "alarms_range_per_month": list | None, "warnings_per_month": float, "attainable": bool,
+    "statement": str,
+}  # fmt: skip
 
 
 def fits(value: dict[str, Any], keys: dict[str, Any]) -> bool:

@@ -62,6 +62,12 @@ class Limits:
     facts: Facts
 
     @property
+    def is_range(self) -> bool:
+        """Whether `alarms_between` reaches so far that the statement says it: to twice or half of what is expected."""
+        low, high = self.alarms_between
+        return high > 2 * self.alarms_per_year or self.alarms_per_year > 2 * low
+
+    @property
     def alarms_per_month(self) -> float:
         """False ALARMs to expect in a month."""
         return self.alarms_per_year / 12
@@ -174,7 +180,7 @@ def _statement(policy: Policy, facts: Facts, found: Limits) -> str:
 
 
 def _doubt(found: Limits) -> str:
-    low, high = found.alarms_between
-    if high <= 2 * found.alarms_per_year and found.alarms_per_year <= 2 * low:
+    if not found.is_range:
         return ""
+    low, high = found.alarms_between
     return f" ({low:.1g} to {high:.2g}: so few clips hardly tell how much neighbours depend on one another)"

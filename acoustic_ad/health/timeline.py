@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Final
 
@@ -133,7 +133,7 @@ class _Teller:
         for stretch in self.hearing.stretches:
             found += self._learning(stretch)
             for one in stretch.excursions:
-                found.append(_Heard(self._at(one.start), one.level, self._rule(one)))
+                found.append(_Heard(self._at(one.start), one.level, self._rule(stretch, one)))
                 if one.end is not None and not one.became_alarm:
                     found.append(_Heard(self._at(one.end), "normal", self._calm_rule(one)))
         after = [at for at in self.maintenance if at > self.scored[-1].recorded_at]
@@ -170,10 +170,14 @@ class _Teller:
     def _relearning(self) -> str:
         return f"after maintenance: the next {self.policy.relearn_clips} scored clips make the new baseline"
 
-    def _rule(self, one: Excursion) -> str:
+    def _rule(self, stretch: Stretch, one: Excursion) -> str:
         _, limit, statistic = self.hearing.loudest(one.start)
         height = limit.alarm if one.level == "alarm" else limit.warning
-        return f"{limit.chart} above its {one.level} limit ({statistic:.3g} > {height:.3g})"
+        began = self._at(self.hearing.onset(stretch, one.start)).astimezone(UTC)
+        return (
+            f"{limit.chart} above its {one.level} limit ({statistic:.3g} > {height:.3g}); the change began about "
+            f"{began:%Y-%m-%d %H:%M} UTC"
+        )
 
     def _calm_rule(self, one: Excursion) -> str:
         alarm = one.level == "alarm"
@@ -196,7 +200,7 @@ class _Teller:
             level=one.level,
             raised_at=raised,
             cleared_at=cleared,
-            rule=self._rule(one),
+            rule=self._rule(stretch, one),
             peak_index=float(self.hearing.index[one.start : end].max()),
             worst=tuple(self.scored[number].key for number in loudest),
             began_at=self._at(onset),

@@ -10,6 +10,7 @@ from acoustic_ad.jobs.alarm_book import WITHDRAWN, book, check_known
 from acoustic_ad.jobs.alarm_rows import audit_of, life_at
 from acoustic_ad.jobs.alarm_schema import AlarmRow, EventRow
 from acoustic_ad.jobs.fleet_report import iso
+from acoustic_ad.jobs.schema import utc_time
 from acoustic_ad.jobs.store import Store
 
 # States that nobody needs to look at any more.
@@ -57,6 +58,7 @@ def alarm_json(alarm: AlarmRow) -> dict[str, Any]:
         "id": alarm.id,
         "machine": alarm.machine,
         "level": alarm.level,
+        "began_at": iso(utc_time(facts.get("began_at"))),  # the change that was raised, as far as charts can tell
         "raised_at": iso(alarm.raised_at),
         "cleared_at": iso(alarm.cleared_at),
         "acknowledged_at": iso(alarm.acknowledged_at),

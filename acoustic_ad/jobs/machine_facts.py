@@ -103,6 +103,9 @@ def _promise(health: MachineHealth) -> dict[str, Any] | None:
         return None
     return {
         "alarms_per_month": health.limits.alarms_per_month,
+        "alarms_range_per_month": [one / 12 for one in health.limits.alarms_between]
+        if health.limits.is_range
+        else None,
         "warnings_per_month": health.limits.warnings_per_month,
         "attainable": health.limits.attainable,
         "statement": health.limits.statement,

@@ -61,7 +61,7 @@ def _row(machine: MachineStatus, seen_at: datetime) -> list[str | Text]:
         _heard_of_expected(facts.get("coverage")),
         str(row.failed),
         age(row.last_clip_at, seen_at),
-        f"{promise['alarms_per_month']:.2g}/month" if promise else "-",
+        _to_expect(promise),
         str(facts.get("stands_out") or "-"),
     ]
 
@@ -110,6 +110,16 @@ def trend_words(trend: dict[str, Any] | None) -> str:
     if trend["days_to_alarm"] is None:
         return words
     return f"{words}; at this slope the alarm limit is {trend['days_to_alarm']:.0f} days away"
+
+
+def _to_expect(promise: dict[str, Any]) -> str:
+    """False ALARMs a month: a range where the calibration clips are too few to tell more."""
+    if not promise:
+        return "-"
+    between = promise.get("alarms_range_per_month")
+    if between is None:
+        return f"{promise['alarms_per_month']:.2g}/month"
+    return f"{between[0]:.1g} to {between[1]:.2g}/month"
 
 
 def _heard_of_expected(coverage: dict[str, Any] | None) -> str:

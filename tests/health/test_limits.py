@@ -104,8 +104,11 @@ def test_what_is_attainable_is_said():
     assert (found.alarms_per_year, found.warnings_per_year) == pytest.approx((1.0, 12.0))
     assert found.alarms_per_month == pytest.approx(1 / 12) and found.warnings_per_month == pytest.approx(1.0)
     assert found.statement.startswith("expect 1 false ALARMs")
-    low, high = limits(POLICY, Facts(50, 1, float(np.tanh(0.6)), DAILY)).alarms_between
+    few = limits(POLICY, Facts(50, 1, float(np.tanh(0.6)), DAILY))
+    low, high = few.alarms_between
     assert low < 0.5 and high > 1.5, "how much neighbours depend on one another is not known well"
+    assert few.is_range and f" to {high:.2g}: so few clips" in few.statement
+    assert not found.is_range and "so few clips" not in found.statement
 
 
 def test_a_clip_a_day_is_not_alarmed_by_anything():

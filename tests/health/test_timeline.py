@@ -126,6 +126,7 @@ def test_a_change_raises_a_warning_then_an_alarm_and_says_why():
     assert at(99) <= alarm.began_at <= at(102) <= warning.raised_at < alarm.raised_at <= at(115)
     assert set(alarm.worst) == {"clip 120", "clip 122", "clip 125"}
     assert "above its alarm limit" in health.rule and alarm.rule == health.rule
+    assert health.rule.endswith(f"the change began about {alarm.began_at:%Y-%m-%d %H:%M} UTC")
 
 
 def test_a_slow_drift_is_found_by_the_slow_chart():
@@ -295,7 +296,8 @@ def shifted(clips, first, by):
 
 
 def said(health):
-    return health.state, health.heard, round(health.index, 6), [(one.level, one.rule) for one in health.episodes]
+    rules = [(one.level, one.rule.partition(";")[0]) for one in health.episodes]  # without the date of the beginning
+    return health.state, health.heard, round(health.index, 6), rules
 
 
 def test_a_zone_that_changes_with_the_season_is_nothing():

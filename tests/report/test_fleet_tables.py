@@ -56,6 +56,11 @@ def test_the_table_has_a_line_for_each_machine() -> None:
     assert new.split()[:3] == ["new", "no", "data"] and "\n" not in fan
 
 
+def test_false_alarms_are_a_range_where_few_clips_tell_no_more() -> None:
+    unsure = FACTS["false_alarms"] | {"alarms_range_per_month": [0.0213, 0.171]}
+    assert " 0.02 to 0.17/month " in fleet_table(fleet(false_alarms=unsure))
+
+
 def test_the_words_below_it_say_why_and_what_to_do() -> None:
     text = "\n".join(fleet_words(fleet()))
     for words in (
