@@ -99,6 +99,7 @@ class _Life:
 
     def act(self, action: Action) -> None:
         """What an operator did."""
+        clears = action.kind == "ack" and self.acknowledged is None and self.returned and not self.replaced
         if action.kind == "ack":
             self.acknowledged = action
             what = "acknowledged"
@@ -109,7 +110,7 @@ class _Life:
             self.shelved = None
             what = "unshelved"
         self.audit.append(AuditEntry(action.at, what, action.by, action.comment))
-        if self.returned and not self.replaced and action.kind == "ack":
+        if clears:
             self.audit.append(AuditEntry(action.at, "cleared"))
 
     def now(self) -> AlarmLife:

@@ -50,6 +50,8 @@ def test_gone_before_anybody_looked():
     later = life(7, act(6, "ack"), cleared=4)
     assert later.state == "cleared"
     assert [entry.what for entry in later.audit] == ["raised", "returned to normal", "acknowledged", "cleared"]
+    twice = life(8, act(6, "ack"), act(7, "ack"), cleared=4)
+    assert [entry.what for entry in twice.audit][2:] == ["acknowledged", "cleared", "acknowledged"], "cleared once"
 
 
 @pytest.mark.parametrize("acknowledged", [False, True])
