@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from acoustic_ad.errors import CLIP_CODES, BundleError, ClipError
+from acoustic_ad.jobs.clip_columns import ManifestColumns
 from acoustic_ad.jobs.clip_files import ClipFile, files_of
 from acoustic_ad.jobs.clip_map import ClipMap, MapTask, map_clip
 from acoustic_ad.jobs.machine_story import MachineStory
@@ -65,7 +66,7 @@ def hear_again(
     """
     found = {story.machine: HeardMachine() for story in stories}
     wanted = [one for story in stories for one in _wanted(story, days_of.get(story.machine, ()))]
-    registry = Registry(models)
+    registry, columns = Registry(models), ManifestColumns(store)
     files: dict[str, dict[str, ClipFile]] = {}
     for machine in found:
         contents = {one.row.sha256 for one in wanted if one.machine == machine and one.row.sha256}
@@ -75,7 +76,7 @@ def hear_again(
     for one in wanted:
         file = files[one.machine].get(one.row.sha256 or "")
         try:
-            bundle = registry.bundle_path(one.machine)
+            bundle, by = registry.bundle_path(one.machine), registry.info(one.machine).recipe.condition
         except BundleError as error:
             _keep(found[one.machine], one, None, str(error))
             continue
@@ -83,7 +84,8 @@ def hear_again(
             _keep(found[one.machine], one, None, "the file is not where it was scored")
             continue
         sound = one.use != "day" and keep_sound.get(one.machine, False)
-        tasks.append((MapTask(file.path, bundle, file.sha256, keep_sound=sound), MAP_DEADLINE_S))
+        known = columns.of(one.machine, file) if by else ()
+        tasks.append((MapTask(file.path, bundle, file.sha256, known, keep_sound=sound), MAP_DEADLINE_S))
         of_task.append(one)
     with LazyWorkers(workers) as pool:
         results: Iterator[tuple[MapTask, ClipMap | Unscored | ClipError]] = pool.map(map_clip, tasks)

@@ -100,7 +100,7 @@ class _Job:
         self.catching_up = was_cut_short(store, self.root)
         self.late = LateClips.after(runs_of(store, root_text(self.root)))
         told = {} if options.every_s is None else {"every_s": options.every_s}
-        arguments = {"folder": str(options.folder), "models": str(options.models), **told}
+        arguments = {"folder": str(options.folder.absolute()), "models": str(options.models), **told}
         self.run_id = store.begin_run(self.root, arguments)
         self._done: list[tuple[ClipRow, FileFact]] = []
         self._committed = time.monotonic()
