@@ -178,6 +178,7 @@ def table(plant: Plant, lives: dict[float, dict[str, Any]]) -> str:
         lines.append(f"| {what} | " + " | ".join(cells) + " |")
     lines.append("| nights off: clips `off` | " + " | ".join(map(_nights, lives.values())) + " |")
     lines.append("| running clips called `off` | " + " | ".join(map(_wrongly_off, lives.values())) + " |")
+    lines.append("| fading microphone: clips `sensor_fault` | " + " | ".join(map(_fading, lives.values())) + " |")
     lines.append("| dead microphone: clips `sensor_fault` | " + " | ".join(map(_deaf, lives.values())) + " |")
     lines.append("| its state at the end | " + " | ".join(_state(life) for life in lives.values()) + " |")
     return "\n".join(lines)
@@ -219,6 +220,11 @@ def _nights(life: dict[str, Any]) -> str:
 
 def _wrongly_off(life: dict[str, Any]) -> str:
     return _share(_statuses(life, [clip for clip in life["clips"] if clip.running and clip.microphone == 1.0]), "off")
+
+
+def _fading(life: dict[str, Any]) -> str:
+    """Of a microphone that has lost a third of its way, and is not silent yet."""
+    return _share(_statuses(life, [clip for clip in life["clips"] if 0.0 < clip.microphone < 0.7]), "sensor_fault")
 
 
 def _deaf(life: dict[str, Any]) -> str:
