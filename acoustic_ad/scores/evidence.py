@@ -150,7 +150,8 @@ def _modulation(frames: npt.NDArray[np.float32]) -> tuple[Array, int]:
     swings = segments - segments.mean(axis=2, keepdims=True)
     swings *= np.hanning(length + 2)[1:-1].astype(swings.dtype)
     spectrum = scipy.fft.rfft(swings, n=SEGMENT_FRAMES, axis=2)  # in single precision, as numpy's is not
-    energy = (np.square(spectrum.real) + np.square(spectrum.imag)).sum(axis=0, dtype=np.float64)  # [groups, bins]
+    parts = np.asarray(spectrum, np.complex128)
+    energy = (np.square(parts.real) + np.square(parts.imag)).sum(axis=0)  # [groups, bins]
     bands = np.add.reduceat(energy[:, : MODULATION_BINS[-1]], MODULATION_BINS[:-1], axis=1) / np.diff(MODULATION_BINS)
     return np.asarray(bands.ravel(), np.float64), len(segments)
 
