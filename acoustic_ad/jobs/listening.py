@@ -15,11 +15,11 @@ from acoustic_ad.errors import CLIP_CODES, BundleError, ClipError
 from acoustic_ad.jobs.clip_columns import ManifestColumns
 from acoustic_ad.jobs.clip_files import ClipFile, files_of
 from acoustic_ad.jobs.clip_map import ClipMap, MapTask, map_clip
+from acoustic_ad.jobs.lazy_workers import LazyWorkers
 from acoustic_ad.jobs.machine_story import MachineStory
 from acoustic_ad.jobs.schema import ClipRow
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.tasks import Unscored
-from acoustic_ad.jobs.workers import LazyWorkers
 from acoustic_ad.models.registry import Registry
 
 MAP_DEADLINE_S: Final = 30.0
