@@ -62,6 +62,7 @@ def outbox(
     from acoustic_ad.jobs.notify import GIVE_UP_AFTER
     from acoustic_ad.jobs.outbox import given_up, waiting
     from acoustic_ad.jobs.store import Store
+    from acoustic_ad.report.fleet import minute
     from acoustic_ad.report.tables import text_table
 
     with Store.open(db, read_only=True, create=False) as store:
@@ -71,7 +72,7 @@ def outbox(
         return
     rows = [
         [
-            f"{one.created_at:%Y-%m-%d %H:%M}",
+            minute(one.created_at),
             one.target,
             str(one.payload["title"]),
             str(one.attempts),

@@ -136,8 +136,8 @@ def word_of(state: str) -> str:
 
 
 def minute(time: datetime | None) -> str:
-    """A time in UTC, to the minute."""
-    return "-" if time is None else time.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+    """A time to the minute, with its zone, which is UTC."""
+    return "-" if time is None else time.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
 
 
 def age(time: datetime | None, now: datetime) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, Final
 
@@ -40,8 +40,8 @@ def state_words() -> dict[str, str]:
 
 
 def since_words(stands_out: str, began: datetime) -> str:
-    """'+9 dB around 3.4 kHz since 2026-05-14'."""
-    return f"{stands_out} since {began:%Y-%m-%d}"
+    """'+9 dB around 3.4 kHz since 2026-05-14 UTC'."""
+    return f"{stands_out} since {began.astimezone(UTC):%Y-%m-%d} UTC"
 
 
 def _row(machine: MachineStatus) -> dict[str, Any]:

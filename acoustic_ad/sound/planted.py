@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
+from acoustic_ad.sound.envelopes import gain_of, tukey
+
 Samples = npt.NDArray[np.float32]
 
 KINDS: Final = ("tone", "narrow_noise", "broad_noise", "impulses", "modulation", "missing_strokes", "band_gain")
@@ -158,9 +160,7 @@ class Planter:
         self._sound: Samples = self._waveform - np.float32(self._waveform.mean(dtype=np.float64))
         # The clip is cut out of a longer sound: faded ends keep strong low bands from spilling into faint high ones.
         share = min(2.0 * TAPER_S * sample_rate_hz / size, 0.25)
-        from scipy import signal  # takes a second to load, and scoring does without
-
-        taper = signal.windows.tukey(size + 2, share)[1:-1].astype(np.float32)  # without the zeros at its ends
+        taper = tukey(size + 2, share)[1:-1].astype(np.float32)  # without the zeros at its ends
         self._tapered, self._taper_mean = self._sound * taper, float(taper.mean())
         self._length = scipy.fft.next_fast_len(max(size, 16), real=True)
         self._spectrum = scipy.fft.rfft(self._tapered, self._length)
@@ -189,7 +189,7 @@ class Planter:
                 return self._modulated(fault, rng)
             case "missing_strokes":
                 damped_db = -STROKE_DAMPING * fault.level_db * self._missing(rng)
-                return self._waveform + (_gain(damped_db) - np.float32(1.0)) * self._sound
+                return self._waveform + (gain_of(damped_db) - np.float32(1.0)) * self._sound
         gain = 10.0 ** ((-fault.level_db if fault.lowers else fault.level_db) / 20.0)
         return self._waveform + np.float32(gain - 1.0) * self._band_sound(fault)
 
@@ -225,8 +225,7 @@ class Planter:
         order = np.arange(int(size / spacing) + 1)
         at = (order + rng.random() + IMPULSE_JITTER * rng.standard_normal(order.size)) * spacing
         at = at[(at >= 0.0) & (at < size)]
-        if at.size == 0:
-            at = rng.random(1) * size / 2.0
+        at = at if at.size else rng.random(1) * size / 2.0
         weight = np.exp(0.1 * rng.standard_normal(at.size))
         hits = np.bincount(at.astype(np.int64), weight, self._length).astype(np.float32)
         # Two resonators in a row, a hammer and what it strikes: the ring decays and 98% of it is in the third octave.
@@ -237,7 +236,7 @@ class Planter:
 
     def _modulated(self, fault: PlantedFault, rng: np.random.Generator) -> Samples:
         sound = self._band_sound(fault)
-        gain = _gain(np.float32(fault.level_db) * self._sine(fault.rate_hz or 1.0, rng))
+        gain = gain_of(np.float32(fault.level_db) * self._sine(fault.rate_hz or 1.0, rng))
         before, after = (np.square(samples, dtype=np.float64).mean() for samples in (sound, sound * gain))
         kept = np.float32(math.sqrt(before / after) if after > 0.0 else 1.0)
         return self._waveform + (kept * gain - np.float32(1.0)) * sound
@@ -251,11 +250,11 @@ class Planter:
         frame = min(max(round(STROKE_FRAME_S * self._rate_hz), 1), size)
         energy = np.square(self._sound[: size // frame * frame], dtype=np.float64).reshape(-1, frame).sum(axis=1)
         apart, most = max(math.ceil(stretch_size / frame), 1), 2 * max(1, round(size / self._rate_hz / STROKE_EVERY_S))
-        from scipy import signal  # takes a second to load, and scoring does without
+        from scipy.signal import find_peaks
 
-        loud = signal.find_peaks(np.pad(energy, 1), height=energy.max() / 4.0, distance=apart)[0] - 1
+        loud = find_peaks(np.pad(energy, 1), height=energy.max() / 4.0, distance=apart)[0] - 1
         loudest = loud[np.argsort(-energy[loud], kind="stable")][:most]
-        stretch = signal.windows.tukey(stretch_size, 2.0 * STROKE_RAMP_S / STROKE_S)
+        stretch = tukey(stretch_size, 2.0 * STROKE_RAMP_S / STROKE_S)
         missing = np.zeros(size + 2 * stretch_size, np.float32)
         for moment in rng.permutation(loudest)[: math.ceil(loudest.size / 2)].tolist():
             start = stretch_size + round((moment + 0.5) * frame - stretch_size / 4)
@@ -291,10 +290,6 @@ class Planter:
         below = np.concatenate([[0.0], np.cumsum(self._power)])
         density = (below[last] - below[first]) / (last - first)
         return np.asarray(np.sqrt(np.maximum(density, SILENCE_POWER / bins.size)), np.float32)
-
-
-def _gain(level_db: Samples) -> Samples:
-    return np.asarray(np.exp(level_db * np.float32(math.log(10.0) / 20.0)))
 
 
 def _hz_in_words(hz: float) -> str:
