@@ -41,7 +41,8 @@ class Scoring:
         write_clips(folder / "sound" / "fan", "fan", range(100, 100 + clips - 22))
         write_clips(folder / "sound" / "pump", "pump", range(100, 120))
         for name in ("broken.wav", "broken too.wav"):
-            (folder / "sound" / "pump" / name).write_bytes(b"no sound")
+            # Long enough to be a whole file: fewer bytes than a header, just written, would be deferred.
+            (folder / "sound" / "pump" / name).write_bytes(b"no sound" * 9)
         self.whole = acoustic_ad(*self.arguments("whole"), code=3).json
         self.rows = rows_of(folder / "whole.csv")
         assert len(self.rows) == clips
