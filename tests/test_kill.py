@@ -7,7 +7,6 @@ import random
 import signal
 import sqlite3
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from cli_process import acoustic_ad, cpu_seconds_of, processes_of, rows_of, star
 from watched import watched
 
 from acoustic_ad.models.registry import Registry
-
 
 
 def killed(moment_s: float, *arguments: str | Path) -> bool:

@@ -30,13 +30,14 @@ class Watched:
         """Take note of how much it is now."""
         self.cpu_s = max(self.cpu_s, cpu_seconds_of(session))
         together = 0.0
-        for number in processes_of(session):
+        processes = processes_of(session)
+        for number in processes:
             with suppress(OSError, KeyError):  # it has ended meanwhile
                 together += _sizes(number, "smaps_rollup")["Pss"]
                 facts = _sizes(number, "status")
                 if number == session:
                     self.parent_mb = max(self.parent_mb, facts["VmHWM"])
-                elif facts["PPid"] != session:  # the parent's own children are the fork server and its tracker
+                elif facts["PPid"] in processes and facts["PPid"] != session:  # a child of the fork server
                     self.worker_mb = max(self.worker_mb, facts["VmHWM"])
         self.job_mb = max(self.job_mb, together)
 
