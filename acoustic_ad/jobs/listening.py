@@ -11,15 +11,16 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from acoustic_ad.errors import CLIP_CODES, BundleError, ClipError
+from acoustic_ad.errors import CLIP_CODES, ClipError
 from acoustic_ad.jobs.clip_files import ClipFile, files_of
 from acoustic_ad.jobs.clip_map import ClipMap, MapTask, map_clip
 from acoustic_ad.jobs.machine_story import MachineStory
+from acoustic_ad.jobs.plan import current_model
 from acoustic_ad.jobs.schema import ClipRow
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.tasks import Unscored
 from acoustic_ad.jobs.workers import LazyWorkers
-from acoustic_ad.models.registry import Registry
+from acoustic_ad.models.signing import Trust
 
 MAP_DEADLINE_S: Final = 30.0
 
@@ -58,14 +59,16 @@ def hear_again(
     workers: int,
     keep_sound: Mapping[str, bool],
     days_of: Mapping[str, Sequence[ClipRow]],
+    trust: Trust | None = None,
 ) -> dict[str, HeardMachine]:
     """By machine the worst clips and a usual one, and the clips of `days_of` for its history.
 
     Files that are gone, changed or cannot be read are said to be so; a file that hangs its decoder costs its deadline.
+    `trust`: only by models that one of its keys signed.
     """
     found = {story.machine: HeardMachine() for story in stories}
     wanted = [one for story in stories for one in _wanted(story, days_of.get(story.machine, ()))]
-    registry = Registry(models)
+    bundles = {machine: current_model(models, machine, trust) for machine in found}
     files: dict[str, dict[str, ClipFile]] = {}
     for machine in found:
         contents = {one.row.sha256 for one in wanted if one.machine == machine and one.row.sha256}
@@ -74,16 +77,16 @@ def hear_again(
     of_task: list[_Wanted] = []
     for one in wanted:
         file = files[one.machine].get(one.row.sha256 or "")
-        try:
-            bundle = registry.bundle_path(one.machine)
-        except BundleError as error:
-            _keep(found[one.machine], one, None, str(error))
+        model = bundles[one.machine]
+        if model.bundle is None:
+            _keep(found[one.machine], one, None, "" if model.error is None else model.error.reason)
             continue
         if file is None:
             _keep(found[one.machine], one, None, "the file is not where it was scored")
             continue
         sound = one.use != "day" and keep_sound.get(one.machine, False)
-        tasks.append((MapTask(file.path, bundle, file.sha256, keep_sound=sound), MAP_DEADLINE_S))
+        task = MapTask(file.path, model.bundle, file.sha256, keep_sound=sound, digest=model.digest)
+        tasks.append((task, MAP_DEADLINE_S))
         of_task.append(one)
     with LazyWorkers(workers) as pool:
         results: Iterator[tuple[MapTask, ClipMap | Unscored | ClipError]] = pool.map(map_clip, tasks)

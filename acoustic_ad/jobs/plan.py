@@ -45,6 +45,19 @@ class Model:
     error: ClipError | None
 
 
+def current_model(models: Path, machine: str, trust: Trust | None = None) -> Model:
+    """The model of a machine that clips are scored by; where there is a `trust`, only if one of its keys signed it."""
+    from acoustic_ad.models.registry import Registry
+
+    registry = Registry(models, trust)
+    try:
+        if registry.current(machine) is None:
+            return Model(None, None, ClipError("no_model", f"no model for {machine} in {models}"))
+        return Model(*registry.checked(machine), None)
+    except BundleError as error:
+        return Model(None, None, ClipError("bad_model", str(error)))
+
+
 @dataclass(slots=True)
 class Known:
     """Clips that need no work, counted."""
@@ -189,19 +202,8 @@ class Planner:
     def model_of(self, machine: str) -> Model:
         """The machine's current model, read once a run."""
         if machine not in self._current:
-            self._current[machine] = self._find_model(machine)
+            self._current[machine] = current_model(self._models, machine, self._trust)
         return self._current[machine]
-
-    def _find_model(self, machine: str) -> Model:
-        from acoustic_ad.models.registry import Registry
-
-        registry = Registry(self._models, self._trust)
-        try:
-            if registry.current(machine) is None:
-                return Model(None, None, ClipError("no_model", f"no model for {machine} in {self._models}"))
-            return Model(registry.bundle_path(machine), registry.info(machine).digest, None)
-        except BundleError as error:
-            return Model(None, None, ClipError("bad_model", str(error)))
 
     def _known_digests(self) -> Collection[str]:
         if self._digests is None:
