@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 from cli_process import acoustic_ad
 
+from acoustic_ad.jobs.clip_columns import ManifestColumns
+from acoustic_ad.jobs.clip_files import files_of
+from acoustic_ad.jobs.store import Store
+
 
 @pytest.fixture(scope="module")
 def by_load(recordings: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -47,6 +51,26 @@ def test_explain_judges_as_score_does_where_it_is_told_the_condition(by_load: Pa
     assert (told["score"], told["p_value"]) == (row["score"], row["p_value"])
     unlike = json.loads(acoustic_ad(*words, "--condition", "reverse", cwd=by_load).out)
     assert unlike["score"] != row["score"]
+
+
+def test_the_page_hears_clips_again_under_their_condition(by_load: Path, tmp_path: Path) -> None:
+    """The store keeps no condition: it is read where `score` has read it, as long as that is there."""
+    sound = tmp_path / "sound"
+    shutil.copytree(by_load / "sound", sound)
+    db = tmp_path / "page.db"
+    acoustic_ad("score", "sound", "--split", "test", "--models", by_load / "models", "--db", db, cwd=tmp_path)
+    with (sound / "manifest.csv").open(newline="") as file:
+        loads = {one["path"]: one["load"] for one in csv.DictReader(file)}
+    with Store.open(str(db), read_only=True, create=False) as store:
+        columns = ManifestColumns(store)
+        rows = store.rows_of(sound, {("fan/" + name.name, "fan") for name in (sound / "fan").iterdir()})
+        files = files_of(store, "fan", {row.sha256 for row in rows if row.sha256})
+        assert len(files) >= 8
+        for file in files.values():
+            assert dict(columns.of("fan", file))["load"] == loads[file.clip_id]
+        (sound / "manifest.csv").unlink()
+        assert not any("load" in dict(ManifestColumns(store).of("fan", file)) for file in files.values())
+    acoustic_ad("report", "--models", by_load / "models", "--db", db, "--out", tmp_path / "page.html", cwd=tmp_path)
 
 
 def test_the_model_tells_its_conditions_and_how_faint_a_fault_it_finds(by_load: Path) -> None:

@@ -102,8 +102,11 @@ class Detector(Protocol):
         same shape that knows a similar machine: what is learnt step by step starts from there; others pass over it.
         """
 
-    def evidence(self, patches: FloatArray) -> Evidence:
-        """Evidence for patches [N, frames, mels]."""
+    def evidence(self, patches: FloatArray, paper: bool = True) -> Evidence:
+        """Evidence for patches [N, frames, mels].
+
+        Where the paper score is not wanted, it may be NaN: with some detectors it costs more than all the rest.
+        """
 
     def reconstruct(self, patches: FloatArray) -> FloatArray:
         """What the detector expected to hear in place of the patches, [N, frames, mels]."""

@@ -18,6 +18,7 @@ from acoustic_ad.detectors.base import (
     register,
 )
 from acoustic_ad.detectors.corruption import CorruptionOptions, corrupted
+from acoustic_ad.detectors.folding import DenseUnscored
 from acoustic_ad.detectors.network import NetworkDetector
 from acoustic_ad.detectors.training import TrainingOptions, loss_over, minimise, seeded, to_tensor
 from acoustic_ad.errors import UsageError
@@ -88,6 +89,18 @@ class DenoisingAutoencoder(NetworkDetector):
         """As `Detector.module`."""
         self._check_fitted()
         return _Judging(self).eval()
+
+    def unscored(self) -> nn.Module:
+        """As `NetworkDetector.unscored`."""
+        encoder, decoder = self._network
+        if not isinstance(decoder, nn.Sequential):
+            raise TypeError("the decoder is a sequence of layers")
+        judged = torch.ones(self.patch_shape[0])
+        shown = judged.clone()
+        if self.options.predict == "centre":
+            shown[len(shown) // 2] = 0.0
+            judged = 1.0 - shown
+        return DenseUnscored(encoder, decoder, self.options.latent, judged, shown)
 
     def reconstruct(self, patches: FloatArray) -> FloatArray:
         """The restored patches, [N, frames, mels]."""

@@ -31,6 +31,7 @@ from acoustic_ad.detectors.base import (
 )
 from acoustic_ad.detectors.conv import CONV_SCORING_BATCH, ConvDecoder, ConvEncoder, Over
 from acoustic_ad.detectors.corruption import CorruptionOptions, corrupted
+from acoustic_ad.detectors.folding import Unscored
 from acoustic_ad.detectors.network import NetworkDetector
 from acoustic_ad.detectors.training import (
     TrainingOptions,
@@ -149,6 +150,10 @@ class Ganomaly(NetworkDetector):
         """As `Detector.module`."""
         self._check_fitted()
         return _Judging(self._network).eval()
+
+    def unscored(self) -> nn.Module:
+        """As `NetworkDetector.unscored`: the second encoder only serves the paper score."""
+        return Unscored(self._network.encoder, self._network.decoder, self.options.latent)
 
     def reconstruct(self, patches: FloatArray) -> FloatArray:
         """What the generator makes of the patches, [N, frames, mels]."""

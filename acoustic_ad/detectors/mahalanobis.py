@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import Field
-from sklearn.covariance import LedoitWolf
 from torch import Tensor, nn
 
 from acoustic_ad.detectors.base import (
@@ -63,6 +62,8 @@ class Mahalanobis:
         progress: ProgressCallback | None = None,
     ) -> Training:
         """Mean and shrunk covariance of the patch means; held-out patches are not needed."""
+        from sklearn.covariance import LedoitWolf  # takes a second to load, and scoring does without
+
         index = np.arange(len(patches))
         if len(index) > self.options.max_patches:
             index = np.sort(
@@ -73,8 +74,13 @@ class Mahalanobis:
         self._mean, self._precision = fitted.location_, fitted.precision_
         return Training()
 
-    def evidence(self, patches: FloatArray) -> Evidence:
-        """Evidence for patches [N, frames, mels]."""
+    def evidence(self, patches: FloatArray, paper: bool = True) -> Evidence:
+        """Evidence for patches [N, frames, mels]; without `paper` its scores are NaN."""
+        if not paper:
+            if self._mean is None:
+                raise not_fitted(self)
+            mean = patches.mean(axis=1, dtype=np.float64).astype(np.float32)
+            return Evidence(np.full(len(mean), np.nan, np.float32), mean, mean)
         return evidence_by(self.module(), patches)
 
     def module(self) -> nn.Module:

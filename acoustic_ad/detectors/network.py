@@ -21,13 +21,26 @@ class NetworkDetector(ABC):
     _batch = SCORING_BATCH
     _fitted = False
 
+    _quick: tuple[nn.Module, nn.Module] | None = None  # the network that it was made of, and it
+
     @abstractmethod
     def module(self) -> nn.Module:
         """As `Detector.module`; each network has its own."""
 
-    def evidence(self, patches: FloatArray) -> Evidence:
-        """Evidence for patches [N, frames, mels]."""
-        return evidence_by(self.module(), patches, self._batch)
+    @abstractmethod
+    def unscored(self) -> nn.Module:
+        """As `module`, with NaN for scores: what gives the residual and the code in the fewest operations."""
+
+    def evidence(self, patches: FloatArray, paper: bool = True) -> Evidence:
+        """Evidence for patches [N, frames, mels]; without `paper` its scores are NaN."""
+        return evidence_by(self.module() if paper else self._unscored(), patches, self._batch)
+
+    def _unscored(self) -> nn.Module:
+        """`unscored`, made once for what is learnt so far."""
+        self._check_fitted()
+        if self._quick is None or self._quick[0] is not self._network:
+            self._quick = self._network, self.unscored().eval()
+        return self._quick[1]
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """The weights that scoring needs, by name."""
@@ -39,6 +52,7 @@ class NetworkDetector(ABC):
         check_state(state, {name: value.numpy() for name, value in self._network.state_dict().items()})
         self._network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})
         self._network.eval()
+        self._quick = None
         self._fitted = True
 
     def _check_fitted(self) -> None:

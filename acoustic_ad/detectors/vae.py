@@ -29,6 +29,7 @@ from acoustic_ad.detectors.base import (
 )
 from acoustic_ad.detectors.conv import CONV_SCORING_BATCH, ConvDecoder, ConvEncoder, Over
 from acoustic_ad.detectors.corruption import CorruptionOptions, corrupted
+from acoustic_ad.detectors.folding import DenseUnscored, Unscored
 from acoustic_ad.detectors.network import NetworkDetector
 from acoustic_ad.detectors.training import (
     SCORING_BATCH,
@@ -116,6 +117,13 @@ class VariationalAutoencoder(NetworkDetector):
         """As `Detector.module`."""
         self._check_fitted()
         return _Judging(self._network).eval()
+
+    def unscored(self) -> nn.Module:
+        """As `NetworkDetector.unscored`."""
+        network, frames = self._network, torch.ones(self.patch_shape[0])
+        if isinstance(network.decoder, nn.Sequential):
+            return DenseUnscored(network.encoder, network.decoder, self.options.latent, frames, frames)
+        return Unscored(network.encoder, network.decoder, self.options.latent)
 
     def reconstruct(self, patches: FloatArray) -> FloatArray:
         """The patches [N, frames, mels] as decoded from their posterior means."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
 from acoustic_ad.health.excursions import Level
+from acoustic_ad.health.hearing import Hearing
 from acoustic_ad.health.limits import Limits
 from acoustic_ad.health.policy import State
 from acoustic_ad.health.trend import Trend
@@ -86,3 +88,6 @@ class MachineHealth:
     changes: tuple[StateChange, ...]
     limits: Limits | None  # None without a baseline
     statement: str  # what the limits promise, what was refused; for people
+    # What the states rest on, for those who draw it: the clips in order, and the charts over them.
+    hearing: Hearing | None = field(compare=False, repr=False)
+    scored: Sequence[ClipPoint] = field(compare=False, repr=False)

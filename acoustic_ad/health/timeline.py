@@ -81,6 +81,8 @@ def machine_health(
         changes=tuple(changes),
         limits=limits,
         statement=_statement(hearing, baselines, scored),
+        hearing=hearing,
+        scored=scored,
     )
 
 

@@ -26,6 +26,7 @@ class ClipFile:
     sha256: str
     clip_id: str  # under which it is there now
     path: Path
+    root: str  # as the store names it
 
 
 def files_of(store: Store, machine: str, contents: Collection[str]) -> dict[str, ClipFile]:
@@ -44,7 +45,7 @@ def files_of(store: Store, machine: str, contents: Collection[str]) -> dict[str,
                 for name in [clip_id, *json.loads(others)]:
                     path = Path(from_printable(root)) / from_printable(name)
                     if content not in found and _is_file(path, root):
-                        found[content] = ClipFile(content, name, path)
+                        found[content] = ClipFile(content, name, path, root)
     return found
 
 

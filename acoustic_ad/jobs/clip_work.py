@@ -58,7 +58,7 @@ def score_clip(task: ScoreTask) -> Scored | Off | Unscored:
     try:
         clip = _Decoded(task.path, model.recipe)
         condition = dict(task.columns).get(model.recipe.condition) if model.recipe.condition else None
-        verdict = model.score_stream(front_end.stream(clip.blocks()), condition)
+        verdict = model.score_stream(front_end.stream(clip.blocks()), condition, paper=False)
         clip.check(channels)
         _check_finished(task)
     except ClipError as error:

@@ -10,10 +10,12 @@ import sqlalchemy as sa
 
 from acoustic_ad.errors import CLIP_CODES, SENSOR_CODES, AcousticADError, ClipError, UsageError
 from acoustic_ad.jobs.clip_map import ClipMap, MapTask, map_clip
+from acoustic_ad.jobs.lazy_workers import LazyWorkers
+from acoustic_ad.jobs.pending import deadline_s
 from acoustic_ad.jobs.schema import clip_scores
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.tasks import FileStamp, Off, Scored, ScoreTask, Unscored, score_clip
-from acoustic_ad.jobs.workers import BYTES_A_SECOND, LazyWorkers, deadline_s
+from acoustic_ad.jobs.workers import BYTES_A_SECOND
 from acoustic_ad.models.registry import Registry
 from acoustic_ad.models.signing import Trust
 from acoustic_ad.scores.explain import Standout

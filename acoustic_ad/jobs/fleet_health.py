@@ -26,6 +26,7 @@ from acoustic_ad.jobs.baselines import Baselines
 from acoustic_ad.jobs.explanation import Explanation, explain, speaking_clips
 from acoustic_ad.jobs.history import History, history_of, mark_of, rows_of_contents
 from acoustic_ad.jobs.machine_facts import machine_row
+from acoustic_ad.jobs.many_rows import many_rows
 from acoustic_ad.jobs.schema import IS_FAILED, MachineRow, clip_scores, utc_time
 from acoustic_ad.jobs.store import Store, newest_of, root_text, write_machines
 from acoustic_ad.jobs.upkeep_schema import machine_days
@@ -122,6 +123,7 @@ def was_cut_short(store: Store, root: Path) -> bool:
     return root_text(root) in store.cut_short()
 
 
+@many_rows()
 def tell(
     store: Store,
     baselines: Baselines,

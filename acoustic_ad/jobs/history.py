@@ -13,6 +13,7 @@ from acoustic_ad.jobs.alarm_book import events_of
 from acoustic_ad.jobs.alarm_schema import EventRow, events
 from acoustic_ad.jobs.coverage import Heard
 from acoustic_ad.jobs.day_traces import Judged, traces_of, without_renewed
+from acoustic_ad.jobs.many_rows import many_rows
 from acoustic_ad.jobs.schema import IS_BROKEN, IS_FAILED, ClipRow, clip_row, clip_scores, files
 from acoustic_ad.jobs.store import Store, newest_of
 from acoustic_ad.jobs.upkeep_schema import machine_days
@@ -38,6 +39,7 @@ class History:
         return [Heard(clip.recorded_at, clip.status) for clip in self.clips] + self.failed
 
 
+@many_rows()
 def history_of(store: Store, machine: str) -> History:
     """What is known of a machine now, clips without rows included: those that were pruned."""
     columns = clip_scores.c

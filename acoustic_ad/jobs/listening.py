@@ -11,15 +11,17 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from acoustic_ad.errors import CLIP_CODES, ClipError
+from acoustic_ad.errors import CLIP_CODES, BundleError, ClipError
+from acoustic_ad.jobs.clip_columns import ManifestColumns
 from acoustic_ad.jobs.clip_files import ClipFile, files_of
 from acoustic_ad.jobs.clip_map import ClipMap, MapTask, map_clip
+from acoustic_ad.jobs.lazy_workers import LazyWorkers
 from acoustic_ad.jobs.machine_story import MachineStory
-from acoustic_ad.jobs.plan import current_model
 from acoustic_ad.jobs.schema import ClipRow
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.tasks import Unscored
-from acoustic_ad.jobs.workers import LazyWorkers
+from acoustic_ad.models.bundle_info import BundleInfo
+from acoustic_ad.models.registry import Registry
 from acoustic_ad.models.signing import Trust
 
 MAP_DEADLINE_S: Final = 30.0
@@ -68,7 +70,8 @@ def hear_again(
     """
     found = {story.machine: HeardMachine() for story in stories}
     wanted = [one for story in stories for one in _wanted(story, days_of.get(story.machine, ()))]
-    bundles = {machine: current_model(models, machine, trust) for machine in found}
+    registry, columns = Registry(models, trust), ManifestColumns(store)
+    bundles = {machine: _bundle(registry, machine) for machine in found}
     files: dict[str, dict[str, ClipFile]] = {}
     for machine in found:
         contents = {one.row.sha256 for one in wanted if one.machine == machine and one.row.sha256}
@@ -77,15 +80,17 @@ def hear_again(
     of_task: list[_Wanted] = []
     for one in wanted:
         file = files[one.machine].get(one.row.sha256 or "")
-        model = bundles[one.machine]
-        if model.bundle is None:
-            _keep(found[one.machine], one, None, "" if model.error is None else model.error.reason)
+        bundle = bundles[one.machine]
+        if isinstance(bundle, str):
+            _keep(found[one.machine], one, None, bundle)
             continue
         if file is None:
             _keep(found[one.machine], one, None, "the file is not where it was scored")
             continue
         sound = one.use != "day" and keep_sound.get(one.machine, False)
-        task = MapTask(file.path, model.bundle, file.sha256, keep_sound=sound, digest=model.digest)
+        path, info = bundle
+        known = columns.of(one.machine, file) if info.recipe.condition else ()
+        task = MapTask(file.path, path, file.sha256, known, keep_sound=sound, digest=info.digest)
         tasks.append((task, MAP_DEADLINE_S))
         of_task.append(one)
     with LazyWorkers(workers) as pool:
@@ -94,6 +99,14 @@ def hear_again(
             clip = result if isinstance(result, ClipMap) else None
             _keep(found[one.machine], one, clip, "" if isinstance(result, ClipMap) else _words(result))
     return found
+
+
+def _bundle(registry: Registry, machine: str) -> tuple[Path, BundleInfo] | str:
+    """A machine's current bundle and what it says, checked once; or why there is none."""
+    try:
+        return registry.bundle_path(machine), registry.info(machine)
+    except BundleError as error:
+        return str(error)
 
 
 def _wanted(story: MachineStory, by_day: Sequence[ClipRow]) -> list[_Wanted]:

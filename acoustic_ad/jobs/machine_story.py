@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from acoustic_ad.health.charts import SLOW
-from acoustic_ad.health.hearing import Hearing, Scored, hear
+from acoustic_ad.health.hearing import Hearing
 from acoustic_ad.health.policy import ALARM_INDEX, WARNING_INDEX
 from acoustic_ad.health.timeline import ClipPoint, StateChange
 from acoustic_ad.jobs.alarm_list import alarm_list
@@ -19,6 +19,7 @@ from acoustic_ad.jobs.alarm_schema import AlarmRow, EventRow
 from acoustic_ad.jobs.baselines import Baselines
 from acoustic_ad.jobs.fleet_health import Told, tell
 from acoustic_ad.jobs.history import history_of, rows_of_contents
+from acoustic_ad.jobs.many_rows import many_rows
 from acoustic_ad.jobs.schema import ClipRow
 from acoustic_ad.jobs.store import Store
 
@@ -56,6 +57,7 @@ class MachineStory:
     usual: ClipRow | None  # a clip of the healthy machine to hold against them
 
 
+@many_rows()
 def machine_story(
     store: Store, baselines: Baselines, machine: str, *, days: float | None, as_of: datetime | None = None
 ) -> MachineStory | None:
@@ -65,15 +67,12 @@ def machine_story(
     """
     history = history_of(store, machine)
     told = tell(store, baselines, history, as_of=as_of)
-    scored = [point for point in told.points if point.status == "scored" and point.z is not None]
+    scored, hearing = told.health.scored, told.health.hearing
     times = [clip.recorded_at for clip in history.clips if as_of is None or clip.recorded_at <= as_of]
     if not times:
         return None
     end = times[-1] if as_of is None else as_of
     begin = times[0] if days is None else max(times[0], end - timedelta(days=days))
-    hearing = _hearing(
-        baselines, told, machine, scored, [one.at for one in history.events if one.kind == "maintenance"]
-    )
     chosen = _chosen(scored, hearing, begin, end)
     worst, usual = _to_hear(told, scored, begin)
     wanted = {scored[number].key for number in chosen} | {*worst, *([usual] if usual else [])}
@@ -91,17 +90,6 @@ def machine_story(
         tuple(rows[key] for key in worst if key in rows),
         rows.get(usual or ""),
     )
-
-
-def _hearing(
-    baselines: Baselines, told: Told, machine: str, scored: Sequence[ClipPoint], maintenance: Sequence[datetime]
-) -> Hearing | None:
-    if not scored:
-        return None
-    known = baselines.of(machine, {point.model for point in scored})
-    z = np.array([point.z for point in scored], np.float64)
-    arrays = Scored(np.array([point.recorded_at.timestamp() for point in scored]), z, [one.model for one in scored])
-    return hear(baselines.policy(machine), known, arrays, sorted(at.timestamp() for at in maintenance))
 
 
 def _chosen(scored: Sequence[ClipPoint], hearing: Hearing | None, begin: datetime, end: datetime) -> list[int]:

@@ -17,8 +17,10 @@ from acoustic_ad.jobs.clip_rows import clip_row_of
 from acoustic_ad.jobs.events import event, telling_run
 from acoustic_ad.jobs.fleet_health import note_clips, refresh, was_cut_short
 from acoustic_ad.jobs.fleet_report import fleet_status
+from acoustic_ad.jobs.lazy_workers import LazyWorkers
 from acoustic_ad.jobs.machine_facts import FACTS_FORMAT
 from acoustic_ad.jobs.notify import notify
+from acoustic_ad.jobs.pending import deadline_s
 from acoustic_ad.jobs.plan import Planned, Planner
 from acoustic_ad.jobs.punctuality import LateClips, run_notices, runs_of
 from acoustic_ad.jobs.schema import ClipRow, FileFact
@@ -28,7 +30,7 @@ from acoustic_ad.jobs.stale_models import stale_models
 from acoustic_ad.jobs.store import Store, root_text
 from acoustic_ad.jobs.store_lock import hold_store
 from acoustic_ad.jobs.tasks import Off, Scored, ScoreTask, Unscored, rehearsal, score_clip
-from acoustic_ad.jobs.workers import BYTES_A_SECOND, LazyWorkers, deadline_s
+from acoustic_ad.jobs.workers import BYTES_A_SECOND
 from acoustic_ad.report.rows import check_out_suffix, write_rows
 from acoustic_ad.sound.clip import one_line, printable_text
 from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest
@@ -105,7 +107,7 @@ class _Job:
         self.catching_up = was_cut_short(store, self.root)
         self.late = LateClips.after(runs_of(store, root_text(self.root)))
         told = {} if options.every_s is None else {"every_s": options.every_s}
-        arguments = {"folder": str(options.folder), "models": str(options.models), **told}
+        arguments = {"folder": str(options.folder.absolute()), "models": str(options.models), **told}
         self.run_id = store.begin_run(self.root, arguments)
         self._done: list[tuple[ClipRow, FileFact]] = []
         self._committed = time.monotonic()

@@ -14,10 +14,11 @@ from pathlib import Path
 from acoustic_ad.errors import AcousticADError, BundleError, ClipError, ManifestError
 from acoustic_ad.jobs.clip_work import FloatArray, read_log_mel
 from acoustic_ad.jobs.lock import hold_lock
+from acoustic_ad.jobs.pending import Pending, deadline_s, outcome
 from acoustic_ad.jobs.tasks import ReadTask, Unscored, reading_rehearsal
 from acoustic_ad.jobs.train_work import MachineClips, MachineTask, Trained, train_machines
 from acoustic_ad.jobs.worker_process import ProgressPipe
-from acoustic_ad.jobs.workers import BYTES_A_SECOND, Pending, Workers, deadline_s, outcome, progress_pipe, worker_pool
+from acoustic_ad.jobs.workers import BYTES_A_SECOND, Workers, progress_pipe, worker_pool
 from acoustic_ad.models.fitting import FEWEST_CLIPS
 from acoustic_ad.models.signing import SigningKey, Trust
 from acoustic_ad.recipe import Recipe

@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from acoustic_ad.jobs.limits import begin_worker, limited
@@ -14,6 +16,13 @@ from acoustic_ad.jobs.limits import begin_worker, limited
 ProgressPipe = Any  # multiprocessing's SimpleQueue, which has no public generic type
 
 _progress: ProgressPipe | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """What a task raised, in the place of its result."""
+
+    error: Exception
 
 
 def tell_progress(news: Any) -> None:
@@ -28,6 +37,18 @@ def work(function: Callable[[Any], Any], task: Any, deadline_s: float | None) ->
         return function(task)
     with limited(deadline_s):
         return function(task)
+
+
+def work_all(function: Callable[[Any], Any], tasks: Sequence[Any], deadlines_s: Sequence[float | None]) -> list[Any]:
+    """What `work` makes of each task; an exception stands in the place of a result, so that the others are kept."""
+    results: list[Any] = []
+    for task, deadline_s in zip(tasks, deadlines_s, strict=True):
+        try:
+            results.append(work(function, task, deadline_s))
+        except Exception as error:
+            error.add_note(traceback.format_exc())
+            results.append(Raised(error))
+    return results
 
 
 def start_worker(progress: ProgressPipe | None, memory_gib: float) -> None:

@@ -6,11 +6,9 @@ import math
 import multiprocessing
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, TimeoutError, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import TimeoutError, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -19,8 +17,9 @@ from pebble import ProcessExpired, ProcessPool
 
 from acoustic_ad.errors import ClipError, WorkersError
 from acoustic_ad.jobs.fork_server import PRELOADED, start_fork_server, startable, undisturbed
-from acoustic_ad.jobs.limits import LOADING_S, cause_of_death, memory_share
-from acoustic_ad.jobs.worker_process import ProgressPipe, start_worker, work
+from acoustic_ad.jobs.limits import LOADING_S, memory_share
+from acoustic_ad.jobs.pending import DEADLINE_S, SINGLY, Pending, handfuls, is_death, is_over, outcome
+from acoustic_ad.jobs.worker_process import ProgressPipe, Raised, start_worker, work_all
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -28,10 +27,8 @@ Future = Any  # pebble's ProcessFuture, which has no typed result
 
 # Assumed when a file's length is not known yet: bytes a second of 16 kHz, 16 bit, one channel, packed to a half.
 BYTES_A_SECOND = 16_000
-# What a clip's deadline grants on top of a tenth of its length.
-DEADLINE_S = 30.0
-# Futures in flight per worker: enough that none waits for the parent, few enough that an interrupt drops little.
-IN_FLIGHT = 8
+# Of these in flight per worker: enough that none waits for the parent, few enough that an interrupt drops little.
+IN_FLIGHT = 4
 # So long after a deadline the worker would have ended itself, were it not lost.
 LOST_S = 10.0
 LOOK_AGAIN_S = 1.0
@@ -40,26 +37,6 @@ REVIVALS = 3
 REVIVAL_PAUSE_S = 0.5
 # So many clips may cost their worker one after the other before it is asked whether workers live at all.
 DEATHS_IN_A_ROW = 10
-
-
-def deadline_s(duration_s: float, clip_timeout_s: float | None = None) -> float:
-    """Seconds that a worker may spend on a clip of this length before it is killed."""
-    return DEADLINE_S + duration_s / 10.0 if clip_timeout_s is None else clip_timeout_s
-
-
-@dataclass(eq=False, slots=True)
-class Pending:
-    """A task in work. It outlives the pool that was to do it: another one takes it over."""
-
-    function: Callable[[Any], Any]
-    task: Any
-    deadline: float | None
-    workers: Workers
-    future: Future = None
-
-    def result(self) -> Any:
-        """Wait for it. Raises what the function raises, and what `outcome` translates."""
-        return self.workers.wait_for(self)
 
 
 class Workers:
@@ -91,7 +68,12 @@ class Workers:
 
         With a deadline it is work at a clip: the worker is killed after that many seconds, and limited in memory.
         """
-        pending = Pending(function, task, deadline, self)
+        return self._submit(function, [task], [deadline])
+
+    def _submit(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task], deadlines: Sequence[float | None]
+    ) -> Pending:
+        pending = Pending(function, tasks, deadlines, self)
         self._pending[id(pending)] = pending
         if not self._schedule(pending):
             self._revive()
@@ -99,12 +81,12 @@ class Workers:
 
     def _schedule(self, pending: Pending) -> bool:
         """False where the pool has broken down."""
-        arguments = [pending.function, pending.task, pending.deadline]
+        arguments = [pending.function, pending.tasks, pending.deadlines]
         # The worker keeps the deadline itself; this one is for what no signal reaches.
         timeout = None if pending.deadline is None else pending.deadline + LOADING_S + LOST_S
         try:
             with startable(), undisturbed():  # pebble starts its processes with the first task
-                pending.future = self._pool.schedule(work, args=arguments, timeout=timeout)
+                pending.future = self._pool.schedule(work_all, args=arguments, timeout=timeout)
         except RuntimeError:  # pebble's word for a pool that broke down
             return False
         return True
@@ -129,14 +111,31 @@ class Workers:
         self, function: Callable[[Task], Result], tasks: Iterable[tuple[Task, float | None]]
     ) -> Iterator[tuple[Task, Result | ClipError]]:
         waiting: deque[Pending] = deque()
-        for task, deadline in tasks:
-            waiting.append(self.submit(function, task, deadline))
+        for some in handfuls(tasks, SINGLY * self.count):
+            waiting.append(self._submit(function, [task for task, _ in some], [deadline for _, deadline in some]))
             if len(waiting) >= IN_FLIGHT * self.count or waiting[0].future.done():
-                first = waiting.popleft()
-                yield first.task, outcome(first)
+                yield from self._outcomes(waiting.popleft())
         while waiting:
-            first = waiting.popleft()
-            yield first.task, outcome(first)
+            yield from self._outcomes(waiting.popleft())
+
+    def _outcomes(self, pending: Pending) -> Iterator[tuple[Any, Any]]:
+        """(task, result) of each. Where one of several took the worker along, each shows alone whether it did."""
+        try:
+            found = pending.results() if len(pending.tasks) > 1 else [outcome(pending)]
+        except (TimeoutError, ProcessExpired):
+            for task, deadline in zip(pending.tasks, pending.deadlines, strict=True):
+                yield task, outcome(self.submit(pending.function, task, deadline))
+            return
+        for task, result in zip(pending.tasks, found, strict=True):
+            if isinstance(result, Raised):
+                if not isinstance(result.error, MemoryError):
+                    raise result.error
+                result = self.out_of_memory()
+            yield task, result
+
+    def out_of_memory(self) -> ClipError:
+        """What is said of a clip that takes more than a worker may take."""
+        return ClipError("out_of_memory", f"more than the {self.memory_gib:.3g} GiB that a worker may take")
 
     def _acquitted(
         self,
@@ -148,7 +147,7 @@ class Workers:
         accused: list[tuple[Task, Result | ClipError]] = []
         for task, result in results:
             accused.append((task, result))
-            if not _is_death(result):
+            if not is_death(result):
                 yield from accused
                 accused.clear()
             elif len(accused) >= DEATHS_IN_A_ROW:
@@ -164,7 +163,7 @@ class Workers:
     ) -> None:
         with TemporaryDirectory(prefix="acoustic-ad-") as folder:
             result = outcome(self.submit(function, rehearsal(task, Path(folder)), DEADLINE_S))
-        if _is_death(result):
+        if is_death(result):
             raise WorkersError(
                 f"every worker dies, even on a sound that is known to be good ({result.code}: {result.reason}); what "
                 "was finished is kept: free memory, or allow more with --worker-memory, and run again"
@@ -173,10 +172,10 @@ class Workers:
     def wait_for(self, pending: Pending) -> Any:
         """The result of a task; the pool is made anew where it breaks down meanwhile. See `Pending.result`."""
         begun = time.monotonic()
-        while not _is_over(pending):
+        while not is_over(pending):
             wait([pending.future], LOOK_AGAIN_S)
             broken = pending.future.done() or not self._pool.active
-            if not _is_over(pending) and (broken or time.monotonic() - begun > self._patience_s()):
+            if not is_over(pending) and (broken or time.monotonic() - begun > self._patience_s()):
                 self._revive()
                 begun = time.monotonic()
         del self._pending[id(pending)]
@@ -204,7 +203,7 @@ class Workers:
             self.kill()
             time.sleep(REVIVAL_PAUSE_S)
             self._pool = self._new_pool()
-            if all(self._schedule(pending) for pending in self._pending.values() if not _is_over(pending)):
+            if all(self._schedule(pending) for pending in self._pending.values() if not is_over(pending)):
                 return
 
     def close(self) -> None:
@@ -220,36 +219,6 @@ class Workers:
         """End the workers now, whatever they do."""
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join(timeout=5)
-
-
-class LazyWorkers:
-    """Workers that start with the first task: a run with nothing to do loads no model and no torch."""
-
-    def __init__(self, count: int, memory_gib: float | None = None) -> None:
-        self._count, self._memory_gib = count, memory_gib
-        self._workers: Workers | None = None
-
-    def map(
-        self,
-        function: Callable[[Task], Result],
-        tasks: Iterable[tuple[Task, float | None]],
-        rehearsal: Callable[[Task, Path], Task] | None = None,
-    ) -> Iterator[tuple[Task, Result | ClipError]]:
-        """As `Workers.map`."""
-        ahead = iter(tasks)
-        first = next(ahead, None)
-        if first is None:
-            return
-        if self._workers is None:
-            self._workers = Workers(self._count, memory_gib=self._memory_gib)
-        yield from self._workers.map(function, chain([first], ahead), rehearsal)
-
-    def __enter__(self) -> LazyWorkers:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if self._workers is not None:
-            self._workers.close() if kind is None else self._workers.kill()
 
 
 @contextmanager
@@ -269,26 +238,3 @@ def worker_pool(
 def progress_pipe() -> ProgressPipe:
     """A pipe by which workers tell the parent how far they are; hand it to `worker_pool`."""
     return multiprocessing.get_context("forkserver").SimpleQueue()
-
-
-def outcome(pending: Pending) -> Any:
-    """What became of a task: its result, or a ClipError where the worker was killed, died or ran out of memory."""
-    try:
-        return pending.result()
-    except TimeoutError:
-        return ClipError("decode_timeout", "its worker was lost")
-    except ProcessExpired as error:
-        return cause_of_death(error.exitcode, pending.deadline)
-    except MemoryError:
-        return ClipError("out_of_memory", f"more than the {pending.workers.memory_gib:.3g} GiB that a worker may take")
-
-
-def _is_over(pending: Pending) -> bool:
-    """Whether a task has ended in whatever way, but for the end of its pool."""
-    if pending.future is None or not pending.future.done() or pending.future.cancelled():
-        return False
-    return not isinstance(pending.future.exception(), BrokenExecutor)
-
-
-def _is_death(result: Any) -> bool:
-    return getattr(result, "code", None) in ("worker_died", "out_of_memory")

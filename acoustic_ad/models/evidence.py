@@ -60,12 +60,21 @@ def prepared(recipe: Recipe, log_mel: FloatArray) -> FloatArray:
 
 
 class ClipReader:
-    """Takes a clip's log-mel block by block; gives its evidence and its mean level per band."""
+    """Takes a clip's log-mel block by block; gives its evidence and its mean level per band.
+
+    Without `paper` the evidence's patch scores are NaN, which saves what they cost.
+    """
 
     def __init__(
-        self, recipe: Recipe, detector: Detector, normaliser: BandNormaliser, statistics: Collection[str] = ()
+        self,
+        recipe: Recipe,
+        detector: Detector,
+        normaliser: BandNormaliser,
+        statistics: Collection[str] = (),
+        paper: bool = True,
     ) -> None:
         self._recipe, self._detector, self._normaliser = recipe, detector, normaliser
+        self._paper = paper
         self._evidence = EvidenceSum(statistics)
         self._waiting: list[FloatArray] = []  # frames not yet judged as a stretch
         self._carried: FloatArray = np.zeros((0, len(normaliser.mean)), np.float32)  # frames the next patch starts in
@@ -101,7 +110,7 @@ class ClipReader:
         patches = cut_patches(frames, features.patch_frames, features.patch_hop_frames)
         self._carried = frames[len(patches) * features.patch_hop_frames :]
         if len(patches):
-            found = self._detector.evidence(patches)
+            found = self._detector.evidence(patches, self._paper)
             self._evidence.add(found.score, found.residual, found.latent, normalised)
             self._patches += len(patches)
         else:

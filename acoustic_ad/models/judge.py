@@ -44,10 +44,13 @@ class Judge:
             planted = Planted(detector.planted, np.asarray(planted_into, np.int64))
         return self.scorer.fit(detector.evidence, fold, planted)
 
-    def reader(self) -> ClipReader:
-        """For one clip: takes its log-mel block by block, gives the evidence that the scorer wants."""
-        fitted = self.fitted
-        return ClipReader(self.recipe, fitted.detector, fitted.normaliser, self.scorer.statistics)
+    def reader(self, paper: bool = True) -> ClipReader:
+        """For one clip: takes its log-mel block by block, gives the evidence that the scorer wants.
+
+        Without `paper` there are patch scores only where the scorer goes by them.
+        """
+        fitted, scorer = self.fitted, self.scorer
+        return ClipReader(self.recipe, fitted.detector, fitted.normaliser, scorer.statistics, paper or scorer.paper)
 
     def state(self) -> Arrays:
         """All arrays, by dotted names."""

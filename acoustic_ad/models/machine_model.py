@@ -39,7 +39,7 @@ class ClipScore:
     bands: Array  # [mels], clip-mean level against the machine's normal, dB, signed
     band_z: Array  # [mels], clip-mean residual in standard deviations of normal clips, signed
     level_db: float  # mean over bands of the clip-mean log-mel
-    paper_score: float  # the (first) detector's own paper score, mean over the clip's patches
+    paper_score: float  # the (first) detector's own paper score, mean over the clip's patches; NaN if not asked for
     condition_known: bool = True  # False: the clip's operating condition was not in training, and is not guessed
 
 
@@ -59,6 +59,7 @@ class MachineModel:
         self.detection: tuple[DetectionCurve, ...] = ()
         # [mels] each: what the clip-mean level and residual of normal clips look like
         self._normal: dict[str, Array] = {}
+        self._presence: Presence | None = None  # made of it when first asked for
 
     @property
     def detector(self) -> FittedDetector | None:
@@ -107,7 +108,7 @@ class MachineModel:
         session = np.array([names.index(name) for name in sound.sessions], np.int64)
         self.calibration = Calibration.of(normal, len(names), sound.condition, sound.conditions.names, session)
         self.detection = detection_curves(sound.planted, changed, self.calibration.limit(NORMAL_LIMIT_P))
-        self._normal = self._describe_normal(detectors[kept[0]], sound.log_mels)
+        self._normal, self._presence = self._describe_normal(detectors[kept[0]], sound.log_mels), None
         return self
 
     def _combined(self, scores: Sequence[Array]) -> Array:
@@ -140,14 +141,15 @@ class MachineModel:
         """The verdict on a clip's log-mel [frames, mels]; raises ClipError `too_short` or `not_finite`."""
         return self.score_stream([log_mel], condition)
 
-    def score_stream(self, blocks: Iterable[FloatArray], condition: str | None = None) -> ClipScore:
+    def score_stream(self, blocks: Iterable[FloatArray], condition: str | None = None, paper: bool = True) -> ClipScore:
         """As `score`, of a log-mel that arrives in blocks [k, mels]: a long clip needs no more memory than a short one.
 
-        The verdict does not depend on how the clip is cut into blocks.
+        The verdict does not depend on how the clip is cut into blocks. Without `paper` the paper score is left out
+        where the verdict does not need it.
         """
         if not self.judges or self.calibration is None:
             raise NotFittedError("the model has learnt nothing yet: call fit, or load it from a bundle")
-        readers = [judge.reader() for judge in self.judges]
+        readers = [judge.reader(paper) for judge in self.judges]
         for block in blocks:
             if block.ndim != 2 or block.shape[1] != self.n_mels:
                 raise ClipError("bad_header", f"log-mel of shape {block.shape}; the model has {self.n_mels} mels")
@@ -190,8 +192,9 @@ class MachineModel:
         if "likeness" not in self._normal:
             return None
         level_db = self._normal["level_db"]
-        presence = Presence.from_state(self._normal, level_db, self._normal["clip_levels_db"])
-        return presence.judge(verdict.bands + level_db)
+        if self._presence is None:
+            self._presence = Presence.from_state(self._normal, level_db, self._normal["clip_levels_db"])
+        return self._presence.judge(verdict.bands + level_db)
 
     @property
     def n_mels(self) -> int:

@@ -164,9 +164,11 @@ def roc(labels: npt.NDArray[np.int64], scores: Array) -> tuple[Array, Array]:
 
 
 def _fault(fault: str, clips: Sequence[Labelled], normal: Array) -> dict[str, Any]:
+    from acoustic_ad.scores.metrics import auc
+
     own = np.array([one.score for one in clips if one.fault == fault and one.label == "anomaly"])
-    above = (own[:, None] > normal).mean() + 0.5 * (own[:, None] == normal).mean()
-    return {"fault": fault, "n": len(own), "auc": round(float(above), 3)}
+    labels = np.repeat([0, 1], [len(normal), len(own)])
+    return {"fault": fault, "n": len(own), "auc": round(auc(labels, np.concatenate([normal, own])), 3)}
 
 
 def _thinned(values: Array) -> list[float]:

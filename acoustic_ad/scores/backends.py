@@ -14,9 +14,6 @@ from typing import Any, ClassVar, Final, Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 
 from acoustic_ad.errors import BundleError
 from acoustic_ad.scores.covariance import SMALLEST_DEVIATION, Array, Correlations, IntArray, likeliest_shrinkage
@@ -174,6 +171,11 @@ class Mixture:
     @classmethod
     def fit(cls, vectors: Array, shrinkage: float, fewest: int) -> Self:
         """As `Backend.fit`."""
+        # Here and not above: scoring needs none of it, and it takes a second to load.
+        from sklearn.cluster import KMeans
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.mixture import GaussianMixture
+
         count = int(np.clip(fewest // CLIPS_A_COMPONENT, 1, MOST_COMPONENTS))
         scaled = vectors / np.maximum(vectors.std(axis=0), SMALLEST_DEVIATION)
         with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # clips that are all alike

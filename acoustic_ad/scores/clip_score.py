@@ -62,6 +62,10 @@ class ClipScorer(Protocol):
     def statistics(self) -> tuple[str, ...]:
         """What a clip's evidence must hold."""
 
+    @property
+    def paper(self) -> bool:
+        """Whether it goes by the patches' paper scores."""
+
     def fit(self, clips: Sequence[ClipEvidence], fold: IntArray, planted: Planted | None = None) -> FittedScores:
         """Learn from the evidence of n normal clips; `fold` [n], two at least, keeps those of a recording together."""
 
@@ -82,6 +86,7 @@ class Paper:
     """
 
     statistics: tuple[str, ...] = ()
+    paper = True
 
     def __init__(self, gwrp_r: float = 1.0) -> None:
         self.gwrp_r = gwrp_r
@@ -112,6 +117,8 @@ class StatisticalScorer:
     Blind to faults that leave all of them alone; the fewer recordings, the closer to a sum of squared deviations.
     `components` None is `auto`: what finds the faintest planted faults is chosen, never by labels.
     """
+
+    paper = False
 
     def __init__(self, components: Sequence[Component] | None) -> None:
         self.components = None if components is None else tuple(dict.fromkeys(components))

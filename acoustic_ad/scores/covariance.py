@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.covariance import LedoitWolf
 
 Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -56,6 +55,8 @@ def likeliest_shrinkage(vectors: Array, fold: IntArray) -> float:
     numbers = np.unique(fold)
     if len(numbers) < 2:
         spectrum = Correlations.of(vectors)
+        from sklearn.covariance import LedoitWolf  # takes a second to load, and scoring does without
+
         own = float(LedoitWolf().fit((vectors - spectrum.mean) / spectrum.deviation).shrinkage_)
         return max(own, float(SHRINKAGES[0]))  # two clips look like certainty, and their covariance has no inverse
     surprise = np.zeros(len(SHRINKAGES))

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+import scipy.fft
 
 Array = npt.NDArray[np.float64]
 Statistic = Literal[
@@ -142,12 +144,21 @@ def _modulation(frames: npt.NDArray[np.float32]) -> tuple[Array, int]:
     Shorter sound than a segment is one segment.
     """
     count, mels = frames.shape
-    edges = np.arange(0, mels, GROUPED_BANDS)
-    groups = np.add.reduceat(frames, edges, axis=1) / np.diff(np.append(edges, mels))
+    groups = frames @ _grouping(mels)
     length = min(SEGMENT_FRAMES, count)
     segments = np.lib.stride_tricks.sliding_window_view(groups, length, axis=0)[:: SEGMENT_FRAMES // 2]
-    window = np.hanning(length + 2)[1:-1]
-    swings = (segments - segments.mean(axis=2, keepdims=True)) * window
-    energy = np.square(np.abs(np.fft.rfft(swings, n=SEGMENT_FRAMES, axis=2))).sum(axis=0)  # [groups, bins]
+    swings = segments - segments.mean(axis=2, keepdims=True)
+    swings *= np.hanning(length + 2)[1:-1].astype(swings.dtype)
+    spectrum = scipy.fft.rfft(swings, n=SEGMENT_FRAMES, axis=2)  # in single precision, as numpy's is not
+    parts = np.asarray(spectrum, np.complex128)
+    energy = (np.square(parts.real) + np.square(parts.imag)).sum(axis=0)  # [groups, bins]
     bands = np.add.reduceat(energy[:, : MODULATION_BINS[-1]], MODULATION_BINS[:-1], axis=1) / np.diff(MODULATION_BINS)
     return np.asarray(bands.ravel(), np.float64), len(segments)
+
+
+@cache
+def _grouping(mels: int) -> npt.NDArray[np.float32]:
+    """Frames [n, mels] times this [mels, groups] are the mean of each group of neighbouring bands."""
+    group = np.arange(mels) // GROUPED_BANDS
+    member = group[:, None] == np.arange(group[-1] + 1)
+    return np.asarray(member / member.sum(axis=0), np.float32)

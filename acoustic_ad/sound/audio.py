@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import soundfile as sf
@@ -47,6 +47,7 @@ _OPEN_CODES: Final = {
     34: "bad_channels",
 }
 _FLAC_LOST_SYNC: Final = 158
+_OF_16_BITS: Final = np.float32(2.0**-15)
 # ID3v1, APE and lyrics may stand behind the last MP3 frame.
 _MAX_MP3_TAG_BYTES: Final = 16_384
 
@@ -207,10 +208,13 @@ def _raw_blocks(sound: _ForwardFile, info: AudioInfo) -> Iterator[Samples]:
     """Blocks [n, channels] of a buffer that is used again, until the header's promise is kept."""
     length = _READ_FRAMES if info.open_ended else min(_READ_FRAMES, info.frames)
     buffer = np.empty((length, info.channels), np.float32)
+    whole = np.empty_like(buffer, np.int16) if info.subtype == "PCM_16" else None
     delivered = 0
     while info.open_ended or delivered < info.frames:
         wanted = _READ_FRAMES if info.open_ended else min(_READ_FRAMES, info.frames - delivered)
-        block = _read(sound, buffer[:wanted], delivered)
+        block = _read(sound, buffer[:wanted] if whole is None else whole[:wanted], delivered)
+        if whole is not None:  # as libsndfile does it, to the bit, at a tenth of its time
+            block = np.multiply(block, _OF_16_BITS, out=buffer[: len(block)])
         if len(block) == 0:
             break
         delivered += len(block)
@@ -239,9 +243,9 @@ def _byte_position(sound: _ForwardFile) -> tuple[int, int]:
     return os.lseek(fd, 0, os.SEEK_CUR), os.fstat(fd).st_size
 
 
-def _read(sound: _ForwardFile, buffer: Samples, position: int) -> Samples:
+def _read(sound: _ForwardFile, buffer: NDArray[Any], position: int) -> NDArray[Any]:
     try:
-        block: Samples = sound.read(out=buffer)
+        block: NDArray[Any] = sound.read(out=buffer)
         return block
     except MemoryError as error:
         raise ClipError("out_of_memory", f"while frame {position} and on were decoded") from error

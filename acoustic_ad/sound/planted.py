@@ -14,7 +14,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
-import scipy.signal
 
 Samples = npt.NDArray[np.float32]
 
@@ -159,7 +158,9 @@ class Planter:
         self._sound: Samples = self._waveform - np.float32(self._waveform.mean(dtype=np.float64))
         # The clip is cut out of a longer sound: faded ends keep strong low bands from spilling into faint high ones.
         share = min(2.0 * TAPER_S * sample_rate_hz / size, 0.25)
-        taper = scipy.signal.windows.tukey(size + 2, share)[1:-1].astype(np.float32)  # without the zeros at its ends
+        from scipy import signal  # takes a second to load, and scoring does without
+
+        taper = signal.windows.tukey(size + 2, share)[1:-1].astype(np.float32)  # without the zeros at its ends
         self._tapered, self._taper_mean = self._sound * taper, float(taper.mean())
         self._length = scipy.fft.next_fast_len(max(size, 16), real=True)
         self._spectrum = scipy.fft.rfft(self._tapered, self._length)
@@ -250,9 +251,11 @@ class Planter:
         frame = min(max(round(STROKE_FRAME_S * self._rate_hz), 1), size)
         energy = np.square(self._sound[: size // frame * frame], dtype=np.float64).reshape(-1, frame).sum(axis=1)
         apart, most = max(math.ceil(stretch_size / frame), 1), 2 * max(1, round(size / self._rate_hz / STROKE_EVERY_S))
-        loud = scipy.signal.find_peaks(np.pad(energy, 1), height=energy.max() / 4.0, distance=apart)[0] - 1
+        from scipy import signal  # takes a second to load, and scoring does without
+
+        loud = signal.find_peaks(np.pad(energy, 1), height=energy.max() / 4.0, distance=apart)[0] - 1
         loudest = loud[np.argsort(-energy[loud], kind="stable")][:most]
-        stretch = scipy.signal.windows.tukey(stretch_size, 2.0 * STROKE_RAMP_S / STROKE_S)
+        stretch = signal.windows.tukey(stretch_size, 2.0 * STROKE_RAMP_S / STROKE_S)
         missing = np.zeros(size + 2 * stretch_size, np.float32)
         for moment in rng.permutation(loudest)[: math.ceil(loudest.size / 2)].tolist():
             start = stretch_size + round((moment + 0.5) * frame - stretch_size / 4)

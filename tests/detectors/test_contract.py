@@ -117,6 +117,25 @@ def test_the_module_is_of_what_was_loaded(case: str) -> None:
 
 
 @every_case
+def test_without_the_paper_score_the_rest_is_the_same(case: str) -> None:
+    detector, patches = fitted(case), normal(4, seed=14, gain=2.0)
+    full, quick = detector.evidence(patches), detector.evidence(patches, paper=False)
+    assert quick.score.shape == full.score.shape
+    for name in ("residual", "latent"):
+        found, wanted = getattr(quick, name), getattr(full, name)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=2e-5, err_msg=name)
+    other = make(case, seed=5)
+    with pytest.raises(NotFittedError):
+        other.evidence(patches, paper=False)
+    other.load_state(detector.state())
+    np.testing.assert_array_equal(other.evidence(patches, paper=False).residual, quick.residual)
+    other.fit(normal(20, seed=15, gain=-2.0))
+    again = other.evidence(patches).residual  # what is learnt anew counts
+    np.testing.assert_allclose(other.evidence(patches, paper=False).residual, again, rtol=1e-4, atol=2e-5)
+
+
+@every_case
 def test_no_patches_give_no_evidence(case: str) -> None:
     evidence = fitted(case).evidence(normal(1, seed=0)[:0])
     assert evidence.score.shape == (0,) and evidence.residual.shape == (0, MELS) and len(evidence.latent) == 0

@@ -14,8 +14,10 @@ from work_in_workers import die, double, hog, load_for_long, process_id, trouble
 
 from acoustic_ad.errors import ClipError, WorkersError
 from acoustic_ad.jobs import workers as module
+from acoustic_ad.jobs.lazy_workers import LazyWorkers
 from acoustic_ad.jobs.limits import memory_share
-from acoustic_ad.jobs.workers import REVIVALS, LazyWorkers, Workers, deadline_s, worker_pool
+from acoustic_ad.jobs.pending import CLIPS_AT_ONCE, SINGLY, deadline_s, handfuls
+from acoustic_ad.jobs.workers import REVIVALS, Workers, worker_pool
 
 
 def is_alive(pid: int) -> bool:
@@ -50,6 +52,31 @@ def test_trouble_costs_its_own_result_only():
             assert result.code == kinds[task]
         else:
             assert result == task
+
+
+def test_trouble_in_a_handful_costs_its_own_result_only():
+    """After the first clips a worker is handed several at a time: one that kills it takes none of the others along."""
+    tasks = [f"fine {number}" for number in range(SINGLY + 3 * CLIPS_AT_ONCE)]
+    for place, what in ((SINGLY + 1, "hang"), (SINGLY + 5, "killed"), (SINGLY + 6, "memory"), (SINGLY + 10, "exit")):
+        tasks[place] = what
+    codes = {"hang": "decode_timeout", "killed": "worker_died", "memory": "out_of_memory", "exit": "worker_died"}
+    with worker_pool(1) as pool:
+        results = list(pool.map(trouble, [(what, 1.0 if what == "hang" else 50.0) for what in tasks]))
+    assert [task for task, _ in results] == tasks
+    assert [getattr(result, "code", result) for _, result in results] == [codes.get(what, what) for what in tasks]
+
+
+def test_a_bug_in_a_handful_is_not_a_result():
+    tasks = [(f"fine {number}", 50.0) for number in range(SINGLY + 2)]
+    with pytest.raises(KeyError), worker_pool(1) as pool:
+        list(pool.map(trouble, [*tasks, ("bug", 50.0), ("fine", 50.0)]))
+
+
+def test_handfuls_keep_the_order_and_let_long_clips_go_alone():
+    tasks = [(number, 500.0 if number in (9, 10) else 30.0) for number in range(20)]
+    found = list(handfuls(tasks, 2))
+    assert [one for some in found for one in some] == tasks
+    assert [len(some) for some in found] == [1, 1, 4, 3, 1, 1, 4, 4, 1]
 
 
 def test_no_process_is_left():

@@ -1,0 +1,76 @@
+"""Networks rewritten to give the same residual and code with less work; only rounding differs."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """A copy for scoring, every BatchNorm that follows a linear or convolutional layer folded into its weights."""
+    own = copy.deepcopy(network).eval().requires_grad_(False)
+    for part in own.modules():
+        if isinstance(part, nn.Sequential):
+            _fold(part)
+    return own
+
+
+def _fold(layers: nn.Sequential) -> None:
+    for at in range(len(layers) - 1):
+        before, norm = layers[at], layers[at + 1]
+        if isinstance(before, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
+            layers[at], layers[at + 1] = fuse_linear_bn_eval(before, norm), nn.Identity()
+        elif isinstance(before, nn.Conv2d | nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d):
+            turned = isinstance(before, nn.ConvTranspose2d)
+            layers[at], layers[at + 1] = fuse_conv_bn_eval(before, norm, transpose=turned), nn.Identity()
+
+
+def frame_mean(layer: nn.Linear, frames: Tensor) -> nn.Linear:
+    """The layer to [frames * mels] turned into one to the mean [mels] over `frames` ([frames] of ones and zeros)."""
+    wanted = frames / frames.sum()
+    mels = layer.out_features // len(frames)
+    mean = nn.Linear(layer.in_features, mels)
+    with torch.no_grad():
+        mean.weight.copy_(torch.einsum("f,fmi->mi", wanted, layer.weight.view(len(frames), mels, -1)))
+        mean.bias.copy_(torch.einsum("f,fm->m", wanted, layer.bias.view(len(frames), mels)))
+    return mean.eval().requires_grad_(False)
+
+
+class Unscored(nn.Module):
+    """Patches [n, frames, mels] -> NaN in place of the paper score, residual, code: encoder and decoder alone."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, code: int) -> None:
+        super().__init__()
+        self.encoder, self.decoder = folded(encoder), folded(decoder)
+        self._code = code  # how many of the encoder's outputs are the code
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As a detector's `module`."""
+        code = self.encoder(x)[:, : self._code]
+        return x.new_full((len(x),), torch.nan), (x - self.decoder(code)).mean(dim=1), code
+
+
+class DenseUnscored(nn.Module):
+    """As `Unscored` for dense networks, whose last layer gives the mean over frames at once: a fifth of its work.
+
+    Of `judged` frames [frames] (ones and zeros) the residual is; the network sees the `shown` ones.
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Sequential, code: int, judged: Tensor, shown: Tensor) -> None:
+        super().__init__()
+        own = folded(decoder)
+        last = own[-1] if isinstance(own, nn.Sequential) else None
+        if not isinstance(own, nn.Sequential) or not isinstance(last, nn.Linear):
+            raise TypeError("a dense decoder ends with a linear layer")
+        self.encoder, self.decoder = folded(encoder), nn.Sequential(*own[:-1], frame_mean(last, judged))
+        self._code = code
+        self.judged, self.shown = judged / judged.sum(), shown
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As a detector's `module`."""
+        code = self.encoder(x if bool(self.shown.all()) else x * self.shown[:, None])[:, : self._code]
+        heard = torch.einsum("f,nfm->nm", self.judged, x)
+        return x.new_full((len(x),), torch.nan), heard - self.decoder(code), code

@@ -1,0 +1,214 @@
+"""What a clip costs: `score`, a per-file loop, the bare floor and PyOD on the same clips, in alternating rounds.
+
+    python benchmarks/scoring.py                       # recipe dae, 400 clips of 10 s as WAV and as FLAC, 5 rounds
+    python benchmarks/scoring.py --recipes dae ganomaly --rounds 3
+
+Clips per second are from the first result to the last: start-up (imports, workers, models) is not counted. Processor
+time and memory are of all processes of the run, the time as the difference between a run over all clips and one over a
+tenth of them. The figures to quote are the ratios: absolute times differ from machine to machine. Do not set
+OMP_NUM_THREADS: the loop is timed as it stands, with the libraries' own number of threads, and on one thread.
+PyOD's AudioAE takes part where it is installed (`pip install 'pyod[audio]'`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import soundfile
+from stages import stage_table
+
+from acoustic_ad.jobs.train import TrainOptions, train
+from acoustic_ad.recipe import load_recipe
+from acoustic_ad.sound.simulate import simulate_fleet
+
+HERE: Final = Path(__file__).parent
+CHILDREN_COME_TO_US: Final = 36  # PR_SET_CHILD_SUBREAPER: processor time of workers whose parent has ended
+NAMES: Final = {
+    "loop": "per-file loop as it stands",
+    "loop, one thread": "per-file loop on one thread",
+    "audio_ae": "PyOD AudioAE",
+    "floor": "floor, one process",
+    "floor2": "floor, two processes",
+    "score1": "score, one worker",
+    "score": "score, two workers",
+    "score, FLAC": "score, two workers, FLAC",
+    "again": "score again, nothing new",
+}
+
+
+@dataclass
+class Found:
+    """The rounds of one contestant."""
+
+    per_s: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)  # a clip
+    peak_mb: list[float] = field(default_factory=list)
+
+
+def run(name: str, clips: list[Path], models: Path, root: Path) -> tuple[float, float, float, int]:
+    """(clips per second, processor seconds of all processes, peak MB of all processes, clips)."""
+    listed = root / "clips.txt"
+    listed.write_text("\n".join(map(str, clips)))
+    kind = name.partition(",")[0]
+    environment = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
+    if "one thread" in name or kind.startswith("floor"):
+        environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    command = [sys.executable, str(HERE / "contestants.py"), kind, str(listed), "--models", str(models)]
+    before = os.times()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
+        watched = _PeakMemory(process.pid)
+        answer = json.loads(process.communicate()[0])
+        peak = watched.stop()
+    while _reap():
+        pass
+    after = os.times()
+    cpu = after.children_user - before.children_user + after.children_system - before.children_system
+    return answer["clips"] / answer["seconds"], cpu, peak, answer["clips"]
+
+
+def _reap() -> bool:
+    try:
+        os.waitpid(-1, 0)
+    except ChildProcessError:
+        return False
+    return True
+
+
+class _PeakMemory:
+    """The most that a process and its descendants hold together (proportional set size), twenty looks a second."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid, self._peak, self._over = pid, 0.0, threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.05):
+            self._peak = max(self._peak, sum(map(_pss_mb, _family(self._pid))))
+
+    def stop(self) -> float:
+        self._over.set()
+        self._thread.join()
+        return self._peak
+
+
+def _family(pid: int) -> list[int]:
+    found = [pid]
+    for one in found:
+        for task in Path(f"/proc/{one}/task").glob("*/children"):
+            try:
+                found += [int(child) for child in task.read_text().split()]
+            except OSError:
+                continue
+    return found
+
+
+def _pss_mb(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
+
+
+def make_clips(root: Path, count: int) -> tuple[list[Path], list[Path]]:
+    """Clips of 10 s at 16 kHz, PCM16, as WAV to learn from and to score, and the same as FLAC to score."""
+    simulate_fleet(
+        root / "sound", types=("fan",), machines_per_type=1, train_clips=24, test_normal=count // 2,
+        test_anomaly=count // 2, duration_s=10.0, snr_db=6.0, seed=0,
+    )  # fmt: skip
+    wav = sorted((root / "sound").rglob("test/*.wav")) or sorted((root / "sound").rglob("*.wav"))[24:]
+    scored, packed = [], []
+    for number, file in enumerate(wav):
+        samples, rate = soundfile.read(file, dtype="int16")
+        for kind, found in (("wav", scored), ("flac", packed)):
+            clip = root / kind / "fan" / "id_00" / f"{number:05d}.{kind}"
+            clip.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(clip, samples, rate, subtype="PCM_16")
+            found.append(clip)
+    return scored, packed
+
+
+def measure(names: list[str], wav: list[Path], flac: list[Path], models: Path, rounds: int, root: Path) -> None:
+    """Alternating rounds of all contestants, and the table of their medians."""
+    found = {name: Found() for name in names}
+    for number in range(rounds):
+        for name, one in found.items():
+            clips = flac if "FLAC" in name else wav
+            per_s, cpu, peak, count = run(name, clips, models, root)
+            _, small_cpu, _, small = run(name, clips[: len(clips) // 10], models, root)
+            one.per_s.append(per_s)
+            one.cpu_ms.append(1e3 * (cpu - small_cpu) / (count - small))
+            one.peak_mb.append(peak)
+        print(f"round {number + 1} of {rounds}: " + ", ".join(f"{n} {f.per_s[-1]:.0f}/s" for n, f in found.items()))
+    print("\n| | clips/s | CPU ms a clip | peak MB | times the loop: median (least, most) | one-thread loop |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, one in found.items():
+        ratios = [
+            _ratios(one, found[loop]) if name != "again" and loop in found else "-"
+            for loop in ("loop", "loop, one thread")
+        ]
+        cells = [f"{statistics.median(values):.{digits}f}" for values, digits in
+                 ((one.per_s, 0), (one.cpu_ms, 1), (one.peak_mb, 0))]  # fmt: skip
+        print(f"| {NAMES[name]} | {' | '.join([*cells, *ratios])} |")
+
+
+def _ratios(one: Found, other: Found) -> str:
+    ratios = [mine / theirs for mine, theirs in zip(one.per_s, other.per_s, strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}, {max(ratios):.2f})"
+
+
+def cold_start(wav: list[Path], models: Path, root: Path, rounds: int) -> None:
+    """Ten clips by the whole command, nothing running before."""
+    folder = root / "ten" / "fan" / "id_00"
+    folder.mkdir(parents=True)
+    for clip in wav[:10]:
+        (folder / clip.name).symlink_to(clip)
+    seconds = []
+    for number in range(rounds):
+        command = [sys.executable, "-m", "acoustic_ad", "score", str(root / "ten"), "--settle", "0", "--models"]
+        begun = time.perf_counter()
+        subprocess.run([*command, str(models), "--db", str(root / f"ten{number}.db")], check=True, capture_output=True)
+        seconds.append(time.perf_counter() - begun)
+    print(f"\nten clips, the whole command: {statistics.median(seconds):.1f} s ({min(seconds):.1f}-{max(seconds):.1f})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--recipes", nargs="+", default=["dae"])
+    parser.add_argument("--contestants", nargs="+", choices=list(NAMES), help="only these")
+    asked = parser.parse_args()
+    ctypes.CDLL(None).prctl(CHILDREN_COME_TO_US, 1, 0, 0, 0)
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        print(f"simulating {asked.clips} clips of 10 s")
+        wav, flac = make_clips(root, asked.clips)
+        for number, recipe in enumerate(asked.recipes):
+            models = root / "models" / recipe
+            train(TrainOptions(root / "sound", load_recipe(recipe), models, 2))
+            print(f"\n## {recipe}\n")
+            everybody = [name for name in NAMES if name != "audio_ae" or find_spec("pyod")]
+            own = [name for name in everybody if name.startswith("score")]
+            measure(asked.contestants or (own if number else everybody), wav, flac, models, asked.rounds, root)
+            print("\n" + stage_table(wav[:100], models))
+            if not number:
+                cold_start(wav, models, root, asked.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""What a clip costs in work, which no computer's speed changes: bytes read, frames decoded, forward passes, SQL.
+
+Times are measured in benchmarks/; here stands what must not creep back in.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from cli_process import samples, write_clips
+from torch import nn
+
+from acoustic_ad.jobs import plan
+from acoustic_ad.jobs.clip_work import feature_spec, score_clip
+from acoustic_ad.jobs.score import ScoreOptions, score
+from acoustic_ad.jobs.tasks import FileStamp, Scored, ScoreTask
+from acoustic_ad.models.bundle import TrainingDetails
+from acoustic_ad.models.machine_model import MachineModel
+from acoustic_ad.models.registry import Registry
+from acoustic_ad.recipe import parse_recipe
+from acoustic_ad.sound import audio
+from acoustic_ad.sound.features import LogMel
+
+SECONDS = 4.0
+RATE = 16_000
+DENSE = {"steps": 4, "hidden": 16, "latent": 4, "batch_size": 32}
+DETECTORS: dict[str, dict[str, Any]] = {
+    "dae": {"kind": "dae", **DENSE},
+    "vae": {"kind": "vae", **DENSE},
+    "ganomaly": {"kind": "ganomaly", "steps": 2, "width": 4, "latent": 4, "batch_size": 8},
+}
+
+
+def learnt(kind: str) -> MachineModel:
+    """A model that has learnt next to nothing."""
+    frames = 32 if kind == "ganomaly" else 5
+    table = {"name": kind, "features": {"patch_frames": frames, "n_mels": 32}, "detector": DETECTORS[kind]}
+    recipe = parse_recipe({**table, "scorer": {"kind": "nearest_neighbour"}, "training": {"folds": 2}}, kind)
+    front_end = LogMel(feature_spec(recipe))
+    log_mels = [front_end(samples("fan", number, SECONDS)) for number in range(12)]
+    return MachineModel(recipe).fit(log_mels, [number // 3 for number in range(12)])
+
+
+@pytest.fixture(scope="module", params=sorted(DETECTORS))
+def known(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """(detector, folder of its model)."""
+    models = tmp_path_factory.mktemp(request.param) / "models"
+    model = learnt(request.param)
+    details = TrainingDetails(n_clips=12, feature_spec=feature_spec(model.recipe))
+    Registry(models).save("fan", model, details)
+    return request.param, models
+
+
+@contextmanager
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    """Frames that are decoded, samples that become frames of a log-mel, forward passes, patches in them."""
+    counts: Counter[str] = Counter()
+    read, frames = audio._read, LogMel._frames
+
+    def reading(sound: Any, buffer: Any, position: int) -> Any:
+        block = read(sound, buffer, position)
+        counts["decoded"] += len(block)
+        return block
+
+    def transforming(front_end: LogMel, waveform: Any) -> Any:
+        found = frames(front_end, waveform)
+        counts["log-mel frames"] += len(found)
+        return found
+
+    def passing(module: nn.Module, inputs: Any, output: Any) -> None:
+        if type(module).__name__ in ("Unscored", "DenseUnscored", "_Judging"):
+            counts["passes"] += 1
+            counts["patches"] += len(inputs[0])
+        elif isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm1d | nn.BatchNorm2d):
+            counts[type(module).__name__] += 1
+
+    monkeypatch.setattr(audio, "_read", reading)
+    monkeypatch.setattr(LogMel, "_frames", transforming)
+    hook = nn.modules.module.register_module_forward_hook(passing)
+    try:
+        yield counts
+    finally:
+        hook.remove()
+
+
+def test_a_clip_is_decoded_transformed_and_judged_once(
+    known: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, models = known
+    (file,) = write_clips(tmp_path / "fan", "fan", [40], SECONDS)
+    task = ScoreTask("fan/clip.wav", file, FileStamp.of(file), Registry(models).bundle_path("fan"))
+    score_clip(task)  # loads the model, and folds its network
+    with counted(monkeypatch) as counts:
+        assert isinstance(score_clip(task), Scored)
+    frames = 1 + int(SECONDS * RATE) // 512
+    assert counts["decoded"] == int(SECONDS * RATE)
+    assert counts["log-mel frames"] == frames
+    assert (counts["passes"], counts["patches"]) == (1, frames - (31 if kind == "ganomaly" else 4))
+    assert counts["BatchNorm1d"] == 0, "folded into the layers before"
+    assert counts["BatchNorm2d"] == (1 if kind == "ganomaly" else 0), "but for that of the map that the code becomes"
+    layers = counts["Linear"] + counts["Conv2d"] + counts["ConvTranspose2d"]
+    network = Registry(models).load("fan")[0].judges[0].fitted.detector.module()
+    whole = sum(isinstance(one, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) for one in network.modules())
+    assert layers == whole * (2 / 3 if kind == "ganomaly" else 1), "the second encoder serves the paper score alone"
+
+
+def test_sql_does_not_grow_with_the_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statements of a first run and of one without work, over a few clips and over four times as many.
+
+    Contents are hashed once each, and not again.
+    """
+    sound, models = tmp_path / "sound", tmp_path / "models"
+    recipe = parse_recipe({"name": "m", "detector": {"kind": "mahalanobis"}, "features": {"patch_frames": 1}}, "m")
+    front_end = LogMel(feature_spec(recipe))
+    model = MachineModel(recipe).fit([front_end(samples("fan", n, 1.0)) for n in range(12)], list(range(12)))
+    Registry(models).save("fan", model, TrainingDetails(n_clips=12, feature_spec=feature_spec(recipe)))
+    statements: Counter[str] = Counter()
+    hashed: Counter[str] = Counter()
+    now, hash_of = "", plan.sha256_of
+
+    def hashing(path: Path) -> str:
+        hashed[now] += 1
+        return hash_of(path)
+
+    monkeypatch.setattr(plan, "sha256_of", hashing)
+
+    def note(*_: Any) -> None:
+        statements[now] += 1
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        for count in (10, 40):
+            folder = sound / str(count)
+            write_clips(folder / "fan", "fan", range(100, 100 + count))
+            for now in (f"first {count}", f"again {count}"):
+                report = score(ScoreOptions(folder, models, str(tmp_path / f"{count}.db"), 1, settle_s=0.0))
+                assert report.counts["found"] == count
+                assert report.counts["scored"] == (count if now.startswith("first") else 0)
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    assert hashed == {"first 10": 10, "first 40": 40}
+    assert statements["first 40"] - statements["first 10"] < 10, statements
+    assert statements["again 40"] == statements["again 10"] < 60, statements
