@@ -5,6 +5,7 @@ Times are measured in benchmarks/; here stands what must not creep back in.
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +15,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from cli_process import samples, write_clips
+from plant import Plant, normal
 from torch import nn
 
 from acoustic_ad.jobs import plan
 from acoustic_ad.jobs.clip_work import feature_spec, score_clip
+from acoustic_ad.jobs.punctuality import job_notices
 from acoustic_ad.jobs.score import ScoreOptions, score
+from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.tasks import FileStamp, Scored, ScoreTask
 from acoustic_ad.models.bundle import TrainingDetails
 from acoustic_ad.models.machine_model import MachineModel
@@ -147,3 +151,34 @@ def test_sql_does_not_grow_with_the_clips(tmp_path: Path, monkeypatch: pytest.Mo
     assert hashed == {"first 10": 10, "first 40": 40}
     assert statements["first 40"] - statements["first 10"] < 10, statements
     assert statements["again 40"] == statements["again 10"] < 60, statements
+
+
+SMALL_INDICES = ("one_failed_row", "files_of_broken_sensors")  # of the few rows that are amiss
+
+
+def test_neither_status_nor_a_run_without_work_goes_through_all_clips(tmp_path: Path) -> None:
+    """How SQLite would answer each question of both: never by a walk through the clips or the ledger."""
+    plant = Plant(tmp_path)
+    for machine in ("fan", "pump"):
+        plant.add_clips(machine, [*normal(40), "failed", "off"])
+    plant.tell()
+    asked: list[tuple[str, Any]] = []
+
+    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.lstrip().upper().startswith(("SELECT", "WITH")):
+            asked.append((statement, parameters))
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        plant.status()
+        with Store.open(plant.database, read_only=True) as store:
+            job_notices(store)
+        report = plant.tell()
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    assert report.counts["already_scored"] == 82 and len(asked) > 10
+    with sqlite3.connect(plant.db) as store:
+        for statement, parameters in asked:
+            plan_of = store.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
+            walks = [step for *_, step in plan_of if step.startswith(("SCAN clip_scores", "SCAN files"))]
+            assert all(step.endswith(SMALL_INDICES) for step in walks), (statement, walks)
