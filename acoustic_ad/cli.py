@@ -94,6 +94,8 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Instead of the recipe's seed.")] = None,
     clip_timeout: Timeout = None,
     sign_key: SignKey = None,
+    require_signed: RequireSigned = False,
+    trust: TrustedKeys = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
     as_json: Json = False,
@@ -111,7 +113,8 @@ def train(
     loaded = load_recipe(recipe)
     if seed is not None:
         loaded = loaded.model_copy(update={"seed": seed})
-    options = TrainOptions(data, loaded, models, workers, promote, allow, clip_timeout, machine, signing_key(sign_key))
+    keys = (signing_key(sign_key), trust_of(require_signed, trust))
+    options = TrainOptions(data, loaded, models, workers, promote, allow, clip_timeout, machine, *keys)
     with progress_bar() as bar:
 
         def listen(news: TrainNews) -> None:
@@ -205,6 +208,8 @@ def evaluate(
     db: Annotated[
         str | None, typer.Option("--db", help="Clips without a label take it from events in this score store.")
     ] = None,
+    require_signed: RequireSigned = False,
+    trust: TrustedKeys = None,
     as_json: Json = False,
 ) -> None:
     """AUC, pAUC (false-positive rate up to 0.1, McClish) and AP per machine, with bootstrap intervals.
@@ -221,6 +226,7 @@ def evaluate(
     from acoustic_ad.jobs.store import Store
     from acoustic_ad.report.tables import count_of, evaluation_table, failure_lines, left_out_line
 
+    trusted = trust_of(require_signed, trust)
     opened = nullcontext() if db is None else Store.open(db, read_only=True, create=False)
     with progress_bar() as bar, opened as store:
         told_by = "" if store is None else store.name
@@ -231,6 +237,7 @@ def evaluate(
             clip_timeout_s=clip_timeout,
             on_progress=lambda done, total: bar("scoring", done, total, ""),
             store=store,
+            trust=trusted,
         )
     for line in failure_lines(found.failures):
         complain(line)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from acoustic_ad.cli_signing import RequireSigned, TrustedKeys, trust_of
 from acoustic_ad.console import answer, answer_json, command
 
 
@@ -21,6 +22,8 @@ def export(
     models: Annotated[
         Path, typer.Option("--models", envvar="ACOUSTIC_AD_MODELS", help="Folder of the model bundles.")
     ] = Path("models"),
+    require_signed: RequireSigned = False,
+    trust: TrustedKeys = None,
     as_json: Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")] = False,
 ) -> None:
     """Write a model to one ONNX file: front-end, normaliser, detector and scorer.
@@ -38,7 +41,7 @@ def export(
     from acoustic_ad.jobs.export import export as write
     from acoustic_ad.sound.clip import one_line
 
-    done = write(machine, onnx, models, version, condition)
+    done = write(machine, onnx, models, version, condition, trust_of(require_signed, trust))
     if as_json:
         answer_json(done.as_json())
         return

@@ -172,6 +172,8 @@ def recalibrate(
     db: Annotated[str, typer.Option("--db", envvar="ACOUSTIC_AD_DB", help="Score store.")] = "acoustic-ad.db",
     models: Models = Path("models"),
     sign_key: SignKey = None,
+    require_signed: RequireSigned = False,
+    trust: TrustedKeys = None,
     as_json: Json = False,
 ) -> None:
     """Let confirmed normal clips join a model's calibration, as a new version; `rollback` goes back.
@@ -185,8 +187,9 @@ def recalibrate(
 
     if not confirmed_normals:
         raise UsageError("say what is to join the calibration: --confirmed-normals")
+    trusted = trust_of(require_signed, trust)
     with Store.open(db, read_only=True, create=False) as store:
-        done = grow(store, models, machine, signing_key(sign_key))
+        done = grow(store, models, machine, signing_key(sign_key), trusted)
     if as_json:
         answer_json(done.as_json())
     else:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from acoustic_ad.cli_signing import RequireSigned, TrustedKeys, trust_of
 from acoustic_ad.console import answer, answer_json, command, progress_bar, say
 
 Models = Annotated[Path, typer.Option("--models", envvar="ACOUSTIC_AD_MODELS", help="Folder of the model bundles.")]
@@ -34,6 +35,8 @@ def report(
         typer.Option("--data", help="Manifest CSV, or its folder, whose column `fault` names faults."),
     ] = None,
     workers: WorkerCount = CORES,
+    require_signed: RequireSigned = False,
+    trust: TrustedKeys = None,
     as_json: Json = False,
 ) -> None:
     """Write one page that shows the fleet, why each machine is in its state, and what its model knows.
@@ -50,7 +53,8 @@ def report(
     check_page_suffix(out)
     faults = faults_named(data or ())
     window = None if days == 0 else days
-    options = PageOptions(models, out, window, details, machine, audio, pictures, workers, faults)
+    asked = (window, details, machine, audio, pictures, workers)
+    options = PageOptions(models, out, *asked, faults, trust_of(require_signed, trust))
     with progress_bar() as bar, Store.open(db, read_only=True, create=False) as store:
         page = write_page(store, options, bar)
     if as_json:
@@ -84,6 +88,8 @@ def explain(
         float | None,
         typer.Option("--clip-timeout", min=0.1, help="Seconds that the clip may take (default: as `score`)."),
     ] = None,
+    require_signed: RequireSigned = False,
+    trust: TrustedKeys = None,
     as_json: Json = False,
 ) -> None:
     """Say what stands out in one clip, and draw it: the clip, its machine's normal, and the difference with a box.
@@ -106,10 +112,10 @@ def explain(
 
     if out is not None:
         check_explained_suffix(out)
-    file = sqlite_path(db)
+    file, trusted = sqlite_path(db), trust_of(require_signed, trust)
     asked = machine is None and (file is None or file.is_file())
     with Store.open(db, read_only=True, create=False) if asked else nullcontext() as store:
-        found = explain_clip(clip, models, machine, store, clip_timeout, condition)
+        found = explain_clip(clip, models, machine, store, clip_timeout, condition, trusted)
     if out is not None:
         write_explained(out, found)
     if as_json:

@@ -8,18 +8,22 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_process import RECIPE, write_clips
+from cli_process import RECIPE, write_clips, write_manifest
 from typer.testing import CliRunner
 
 from acoustic_ad.cli import app
 from acoustic_ad.errors import BundleError
+from acoustic_ad.jobs import feedback
 from acoustic_ad.jobs.clip_work import HeardClip, _loaded, read_log_mel
+from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.tasks import ReadTask
-from acoustic_ad.jobs.train_work import MachineClips, MachineTask, train_machines
+from acoustic_ad.jobs.train_work import MachineClips, MachineTask, _sister, train_machines
+from acoustic_ad.models.bundle import TrainingDetails
 from acoustic_ad.models.registry import Registry
 from acoustic_ad.models.signing import SigningKey, Trust, read_signing_key
 from acoustic_ad.recipe import load_recipe
@@ -163,7 +167,6 @@ def test_an_unsigned_policy_is_not_followed(models: Path, key: Path) -> None:
     """The recipe in a bundle tells when a machine is in alarm: somebody else's must not."""
     from acoustic_ad.health.policy import Policy
     from acoustic_ad.jobs.baselines import Baselines
-    from acoustic_ad.models.bundle import TrainingDetails
 
     registry = Registry(models)
     model, _ = registry.load("fan")
@@ -177,6 +180,56 @@ def test_an_unsigned_policy_is_not_followed(models: Path, key: Path) -> None:
     assert Baselines(models, trust).policy("fan").alarm_per_machine_year == 0.001
 
 
+def test_whatever_loads_a_model_can_insist(sound: Path, models: Path, key: Path, tmp_path: Path) -> None:
+    """Each command refuses what nobody signed, says why in one line, and takes it once it is signed."""
+    clip, trusted = next((sound / "fan").iterdir()), ("--models", models, *trusting(key))
+    rows = [(f"fan/{file.name}", "fan", "test", "normal", "") for file in sorted((sound / "fan").iterdir())]
+    labelled = Path(shutil.copytree(sound, tmp_path / "labelled"))
+    write_manifest(labelled, [*rows[:-1], (*rows[-1][:3], "anomaly", "")])
+    run("score", sound, "--models", models, "--db", tmp_path / "a.db", "--workers", "1")
+    commands: dict[str, tuple[str | Path, ...]] = {
+        "evaluate": (labelled, "--workers", "1"),
+        "explain": (clip, "--machine", "fan"),
+        "export": ("fan", "--onnx", tmp_path / "fan.onnx"),
+    }
+    for name, arguments in commands.items():
+        said = run(name, *arguments, *trusted, code=1)[1]
+        assert "it is not signed" in said.splitlines()[-1], name
+    page = ("report", "--db", tmp_path / "a.db", "--out", tmp_path / "page.html", "--workers", "1", *trusted)
+    run(*page)
+    assert "it is not signed" in (tmp_path / "page.html").read_text()
+    run("models", "sign", "--key", key, "--models", models)
+    for name in ("evaluate", "explain"):
+        run(name, *commands[name], *trusted)
+    run(*page)
+    assert "it is not signed" not in (tmp_path / "page.html").read_text()
+
+
+def test_a_recalibration_passes_on_no_trust_that_was_not_there(
+    models: Path, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However well the machine is: signing the new version would vouch for a model that nobody did."""
+    monkeypatch.setattr(feedback, "may_join", lambda health: "")
+    with Store.open(tmp_path / "a.db") as store, pytest.raises(BundleError, match="it is not signed"):
+        feedback.recalibrate(
+            store, models, "fan", read_signing_key(key), Trust(frozenset({read_signing_key(key).public}))
+        )
+    assert Registry(models).versions("fan") == ["v0001"]
+
+
+def test_a_warm_start_begins_with_signed_models_only(models: Path, key: Path, tmp_path: Path) -> None:
+    model, info = Registry(models).load("fan")
+    registry = Registry(tmp_path / "of a type")
+    registry.save("fan/a", model, TrainingDetails(n_clips=12, feature_spec=info.feature_spec))
+    clips = [MachineClips("fan/b", [], None, "", [], [])]
+    trust = Trust(frozenset({read_signing_key(key).public}))
+    insisting = MachineTask("fan/b", model.recipe, clips, registry.models, True, None, trust)
+    assert _sister(insisting) is None
+    assert _sister(replace(insisting, trust=None)) is not None
+    registry.sign("fan/a", None, read_signing_key(key))
+    assert _sister(insisting) is not None
+
+
 def test_a_model_that_is_exchanged_while_the_job_runs_scores_nothing(models: Path) -> None:
     """A worker takes only the bundle that the job has checked, by its digest."""
     registry = Registry(models)
@@ -186,5 +239,5 @@ def test_a_model_that_is_exchanged_while_the_job_runs_scores_nothing(models: Pat
     other = json.loads((registry.bundle_path("pump") / "bundle.json").read_text())["digest"]
     shutil.copytree(registry.bundle_path("pump"), bundle)
     for wanted in (digest + "x", other):
-        with pytest.raises(BundleError, match=r"not the model any more|whose place is elsewhere"):
+        with pytest.raises(BundleError, match=r"not the model any more that was checked|whose place is elsewhere"):
             _loaded(bundle, wanted)

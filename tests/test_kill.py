@@ -7,24 +7,20 @@ import random
 import signal
 import sqlite3
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from cli_process import acoustic_ad, processes_of, rows_of, start, wait_until, write_clips
+from cli_process import acoustic_ad, cpu_seconds_of, processes_of, rows_of, start, wait_until, write_clips
+from watched import watched
 
 from acoustic_ad.models.registry import Registry
 
-# Processes of a run: parent; resource tracker and fork server, which loads torch for seconds; then the workers.
-STAGES = (1, 3, 4, 4, 5, 5)
 
-
-def killed(rng: random.Random, *arguments: str | Path) -> bool:
-    """Run `acoustic-ad`, kill its whole group at a random moment, and tell whether it was still running."""
+def killed(moment_s: float, *arguments: str | Path) -> bool:
+    """Run `acoustic-ad`, kill its whole group when it has taken so much processor time, and tell whether it was still
+    running. Processor time, so that the moments cover the whole run however busy the computer is."""
     process = start(*arguments, stdout=subprocess.DEVNULL)
-    stage, delay_s = rng.choice(STAGES), rng.uniform(0.0, 0.5)
-    wait_until(lambda: process.poll() is not None or len(processes_of(process.pid)) >= stage, 60)
-    time.sleep(delay_s)
+    wait_until(lambda: process.poll() is not None or cpu_seconds_of(process.pid) >= moment_s, 300)
     running = process.poll() is None
     if running:
         os.killpg(process.pid, signal.SIGKILL)
@@ -41,8 +37,10 @@ class Scoring:
         write_clips(folder / "sound" / "fan", "fan", range(100, 100 + clips - 22))
         write_clips(folder / "sound" / "pump", "pump", range(100, 120))
         for name in ("broken.wav", "broken too.wav"):
-            (folder / "sound" / "pump" / name).write_bytes(b"no sound")
-        self.whole = acoustic_ad(*self.arguments("whole"), code=3).json
+            # Long enough to be a whole file: fewer bytes than a header, just written, would be deferred.
+            (folder / "sound" / "pump" / name).write_bytes(b"no sound" * 9)
+        undisturbed = watched(*self.arguments("whole"), code=3)
+        self.whole, self.cpu_s = undisturbed.run.json, undisturbed.cpu_s
         self.rows = rows_of(folder / "whole.csv")
         assert len(self.rows) == clips
 
@@ -57,6 +55,14 @@ class Scoring:
         with sqlite3.connect(self.folder / f"{store}.db") as database:
             return database.execute("pragma integrity_check").fetchone() == ("ok",)
 
+    def stored(self, store: str) -> int:
+        """Clips with a row in the store, as a run left it."""
+        try:
+            with sqlite3.connect(f"file:{self.folder / store}.db?mode=ro", uri=True) as database:
+                return int(database.execute("select count(*) from clip_scores").fetchone()[0])
+        except sqlite3.OperationalError:  # no database, or no tables yet
+            return 0
+
     def check(self, store: str) -> None:
         """After a run that came to its end: every row as without a kill, none twice, none lost."""
         assert rows_of(self.folder / f"{store}.csv") == self.rows
@@ -68,28 +74,37 @@ class Scoring:
 
 
 def kill_scoring(scoring: Scoring, points: int) -> None:
+    """Also says how often a killed run had stored something: kills that all come before that would show little."""
     rng = random.Random(points)
-    store, hits = 0, 0
+    store, hits, progress = 0, 0, 0
     while hits < points:
-        if killed(rng, *scoring.arguments(f"killed{store}")):
+        before = scoring.stored(f"killed{store}")
+        if killed(rng.uniform(0, scoring.cpu_s), *scoring.arguments(f"killed{store}")):
             hits += 1
+            progress += scoring.stored(f"killed{store}") > before
             assert scoring.is_sound(f"killed{store}")
         else:  # it was quicker, and is itself the run that follows the kills
             scoring.check(f"killed{store}")
             store += 1
     acoustic_ad(*scoring.arguments(f"killed{store}"), code=None)
     scoring.check(f"killed{store}")
+    print(f"{hits} kills in {store + 1} stores; {progress} of the killed runs had stored clips of their own")
 
 
 def kill_training(own: Path, recordings: Path, recipe: Path, points: int) -> None:
     arguments = ("train", recordings, "--recipe", recipe, "--models", own, "--workers", "2", "--json")
     registry = Registry(own)
     rng = random.Random(points)
+    whole = watched(*arguments)
+    hits, progress, versions = 0, 0, _versions(registry)
     for _ in range(points):
-        killed(rng, *arguments)
+        hits += killed(rng.uniform(0, whole.cpu_s), *arguments)
+        progress += _versions(registry) > versions
+        versions = _versions(registry)
         assert registry.machines() == ["fan", "pump"]
         for machine in registry.machines():
             registry.load(machine)
+    print(f"{hits} of {points} runs were killed; {progress} of the runs had kept models of their own")
     document = acoustic_ad(*arguments).json
     assert [machine["machine"] for machine in document["machines"]] == ["fan", "pump"]
     for machine in document["machines"]:
@@ -98,6 +113,10 @@ def kill_training(own: Path, recordings: Path, recipe: Path, points: int) -> Non
     for machine in registry.machines():
         left = {entry.name for entry in registry.folder_of(machine).iterdir()}
         assert left == {*registry.versions(machine), "current"}
+
+
+def _versions(registry: Registry) -> int:
+    return sum(len(registry.versions(machine)) for machine in registry.machines())
 
 
 def test_killed_scoring(models, tmp_path):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
-_OPEN: Final = datetime.max.timestamp()  # an episode without an end overlaps whatever comes after its start
+# An episode without an end overlaps whatever comes after its start. In UTC: west of it, the last moment in local time
+# is in the year 10000, which no datetime holds.
+_OPEN: Final = datetime.max.replace(tzinfo=UTC).timestamp()
 
 
 class Span(Protocol):

@@ -35,6 +35,7 @@ class MapTask:
     sha256: str | None = None
     columns: tuple[tuple[str, str], ...] = ()  # of the manifest: a recipe may go by one of them
     keep_sound: bool = False
+    digest: str | None = None  # of the bundle, as it was checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def map_clip(task: MapTask) -> ClipMap | Unscored:
     """
     try:
         with deadline_paused():  # a slow share of models is not the clip's fault
-            model, front_end = _loaded(task.bundle)
+            model, front_end = _loaded(task.bundle, task.digest)
         if task.sha256 is not None and _sha256(task.path) != task.sha256:
             raise ClipError("changed", "the file holds other sound than when it was scored")
         sound, cut = _sound(task.path, model)
@@ -135,8 +136,8 @@ def _box(found: ExcessMap, spec: FeatureSpec) -> Box | None:
 
 
 @lru_cache(maxsize=4)
-def _loaded(bundle: Path) -> tuple[MachineModel, LogMel]:
-    model, info = read_bundle(bundle)
+def _loaded(bundle: Path, digest: str | None) -> tuple[MachineModel, LogMel]:
+    model, info = read_bundle(bundle, digest=digest)
     spec = info.feature_spec
     if spec is None:
         raise BundleError("the model was fitted on features made elsewhere: it cannot show sound files")

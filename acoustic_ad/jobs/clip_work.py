@@ -162,9 +162,7 @@ def _loaded(bundle: Path, digest: str | None) -> tuple[MachineModel, LogMel, int
     """A bundle's model, the front-end that it was fitted behind, and the channels that were alive in training."""
     key = (bundle, digest)
     if key not in _models:
-        model, info = read_bundle(bundle)
-        if digest not in (None, info.digest):
-            raise BundleError(f"{bundle} is not the model any more that the job has checked: run the job again")
+        model, info = read_bundle(bundle, digest=digest)
         spec = feature_spec(model.recipe)
         if info.feature_spec is None or info.feature_spec.digest != spec.digest:
             raise BundleError("the model was fitted on features made elsewhere: it cannot score sound files")

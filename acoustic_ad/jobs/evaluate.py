@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,12 +14,14 @@ import numpy as np
 from acoustic_ad.errors import BundleError, ClipError, ManifestError
 from acoustic_ad.jobs.clip_work import score_clip
 from acoustic_ad.jobs.feedback import labels_from_events
+from acoustic_ad.jobs.plan import Model, current_model
 from acoustic_ad.jobs.score_report import Failure
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.tasks import FileStamp, Off, Scored, ScoreTask, rehearsal
 from acoustic_ad.jobs.train import clip_deadline
 from acoustic_ad.jobs.workers import worker_pool
 from acoustic_ad.models.registry import Registry
+from acoustic_ad.models.signing import Trust
 from acoustic_ad.report.tables import count_of
 from acoustic_ad.scores.metrics import (
     AtThreshold,
@@ -88,16 +90,19 @@ def evaluate(
     limit_p: float = 0.05,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     store: Store | None = None,
+    trust: Trust | None = None,
 ) -> Evaluation:
     """Score the labelled clips of split `test` (all labelled ones where no split is given) and rate the scores.
 
-    Clips without a label get that of the alarm that they belong to in `store`, where people have judged it.
-    Raises ManifestError where there is nothing labelled, BundleError where no machine has a usable model.
+    Clips without a label get that of the alarm that they belong to in `store`, where people have judged it. `trust`:
+    only models that one of its keys signed are used. Raises ManifestError where there is nothing labelled, BundleError
+    where no machine has a usable model.
     """
     manifest, from_events = _with_events(read_manifest(data), store, models)
     clips = _labelled(manifest, data)
-    registry = Registry(models)
-    judged, failures = _judge(clips, registry, workers, clip_timeout_s, on_progress)
+    registry = Registry(models, trust)
+    found_models = {machine: current_model(models, machine, trust) for machine in {clip.machine for clip in clips}}
+    judged, failures = _judge(clips, found_models, workers, clip_timeout_s, on_progress)
     _refuse_without_models(clips, failures)
     results = [
         _rate(machine, found, sum(clip.machine == machine for clip in clips), limit_p)
@@ -116,7 +121,7 @@ def evaluate(
 
 def _judge(
     clips: list[Clip],
-    registry: Registry,
+    models: Mapping[str, Model],
     workers: int,
     clip_timeout_s: float | None,
     on_progress: Callable[[int, int], None],
@@ -128,7 +133,7 @@ def _judge(
     tasks = []
     for clip in clips:
         try:
-            task = _task(clip, registry)
+            task = _task(clip, models[clip.machine])
             clip_of[task] = clip
             tasks.append((task, clip_deadline(clip, clip_timeout_s)))
         except ClipError as error:
@@ -189,17 +194,13 @@ def _labelled(manifest: Manifest, data: Path) -> list[Clip]:
     return sorted(labelled, key=lambda clip: (clip.machine, clip.clip_id))
 
 
-def _task(clip: Clip, registry: Registry) -> ScoreTask:
+def _task(clip: Clip, model: Model) -> ScoreTask:
     if clip.problem:
         raise ClipError(*clip.problem)
-    try:
-        if registry.current(clip.machine) is None:
-            raise ClipError("no_model", f"no model for {clip.machine} in {registry.models}")
-        return ScoreTask(
-            clip.clip_id, clip.path, FileStamp.of(clip.path), registry.bundle_path(clip.machine), clip.columns
-        )
-    except BundleError as error:
-        raise ClipError("bad_model", str(error)) from error
+    if model.bundle is None:
+        raise model.error or ClipError("no_model", f"no model for {clip.machine}")
+    stamp = FileStamp.of(clip.path)
+    return ScoreTask(clip.clip_id, clip.path, stamp, model.bundle, clip.columns, digest=model.digest)
 
 
 def _rate(machine: str, found: list[Judged], labelled: int, limit_p: float) -> MachineResult:

@@ -17,6 +17,7 @@ from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.tasks import FileStamp, Off, Scored, ScoreTask, Unscored, score_clip
 from acoustic_ad.jobs.workers import BYTES_A_SECOND
 from acoustic_ad.models.registry import Registry
+from acoustic_ad.models.signing import Trust
 from acoustic_ad.scores.explain import Standout
 from acoustic_ad.sound.clip import one_line, sha256_of
 
@@ -47,27 +48,31 @@ def explain_clip(
     store: Store | None = None,
     clip_timeout_s: float | None = None,
     condition: str | None = None,
+    trust: Trust | None = None,
 ) -> ExplainedClip:
     """Hear a clip with its machine's current model, exactly as `score` does, and see where it stands out.
 
     Without `machine` it is found, see `machine_of`. `condition` is that of the clip, where the model goes by a manifest
     column; without it, all conditions together judge. Of a clip longer than a minute, the map shows
-    the first minute; the verdict is of all of it. Raises UsageError, BundleError, and AcousticADError for a clip that
-    cannot be used.
+    the first minute; the verdict is of all of it. `trust`: only a model that one of its keys signed. Raises UsageError,
+    BundleError, and AcousticADError for a clip that cannot be used.
     """
     name = one_line(str(path))
     try:
         sha256, stamp = sha256_of(path), FileStamp.of(path)
     except OSError as error:
         raise AcousticADError(f"{name}: {error.strerror or error}; name a sound file") from error
-    registry = Registry(models)
+    registry = Registry(models, trust)
     machine = machine_of(path, registry, store, sha256) if machine is None else machine
     bundle, info = registry.bundle_path(machine), registry.info(machine)
     by = info.recipe.condition
     if condition is not None and not by:
         raise UsageError(f"--condition: the model of {one_line(machine)} goes by no condition: leave it out")
     columns = () if condition is None else ((by, condition),)
-    task = _Task(MapTask(path, bundle, sha256, columns=columns), ScoreTask(path.name, path, stamp, bundle, columns))
+    task = _Task(
+        MapTask(path, bundle, sha256, columns=columns, digest=info.digest),
+        ScoreTask(path.name, path, stamp, bundle, columns, digest=info.digest),
+    )
     with LazyWorkers(1) as workers:
         ((_, result),) = workers.map(_hear, [(task, deadline_s(stamp.size / BYTES_A_SECOND, clip_timeout_s))])
     if isinstance(result, ClipError | Unscored):

@@ -15,6 +15,7 @@ from acoustic_ad.jobs.clip_work import feature_spec
 from acoustic_ad.models.bundle_files import replace_durably
 from acoustic_ad.models.bundle_info import BundleInfo, sha256
 from acoustic_ad.models.registry import Registry
+from acoustic_ad.models.signing import Trust
 
 if TYPE_CHECKING:
     from acoustic_ad.models.machine_model import MachineModel
@@ -46,24 +47,25 @@ class Exported:
 
 
 def export(
-    machine: str, file: Path, models: Path, version: str | None = None, condition: str | None = None
+    machine: str,
+    file: Path,
+    models: Path,
+    version: str | None = None,
+    condition: str | None = None,
+    trust: Trust | None = None,
 ) -> Exported:
     """Write the model of a machine, by default its current version, to an ONNX file: waveform in, score out.
 
     `condition` names the operating condition that the file's clips are under, of a model that knows some. The file
-    appears whole or not at all. Raises UsageError (no such condition), BundleError, AcousticADError (a package is
-    missing, the file differs from the tool or cannot be written).
+    appears whole or not at all. `trust`: only a model that one of its keys signed. Raises UsageError (no such
+    condition), BundleError, AcousticADError (no package, the file differs from the tool or cannot be written).
     """
     _check_packages()
     from acoustic_ad.models.onnx_graph import MachineModule, limits, to_onnx
 
-    model, info = Registry(models).load(machine, version)
+    model, info = Registry(models, trust).load(machine, version)
     spec = feature_spec(model.recipe)
-    if info.feature_spec is None or info.feature_spec.digest != spec.digest:
-        raise BundleError(f"the model of {machine!r} was fitted on features made elsewhere: it takes no waveform")
-    if condition is not None and (not model.conditions.names or not model.conditions.knows(condition)):
-        known = ", ".join(model.conditions.names) or "none"
-        raise UsageError(f"--condition {condition}: the model of {machine!r} knows these conditions: {known}")
+    _check_fits(machine, model, info, spec, condition)
     said = limits(spec)
     if condition is None and model.conditions.names:
         said = ("clips are judged as of an unknown operating condition; --condition makes a file for one", *said)
@@ -99,6 +101,14 @@ def _check_packages() -> None:
             f"export needs {', '.join(missing)}: install them with `pip install {' '.join(missing)}`, or all that "
             "export needs with `pip install 'acoustic-ad[onnx]'`"
         )
+
+
+def _check_fits(machine: str, model: MachineModel, info: BundleInfo, spec: FeatureSpec, condition: str | None) -> None:
+    if info.feature_spec is None or info.feature_spec.digest != spec.digest:
+        raise BundleError(f"the model of {machine!r} was fitted on features made elsewhere: it takes no waveform")
+    if condition is not None and (not model.conditions.names or not model.conditions.knows(condition)):
+        known = ", ".join(model.conditions.names) or "none"
+        raise UsageError(f"--condition {condition}: the model of {machine!r} knows these conditions: {known}")
 
 
 def _properties(

@@ -18,7 +18,7 @@ from acoustic_ad.jobs.lock import hold_lock
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.models.bundle import BundleInfo, TrainingDetails
 from acoustic_ad.models.registry import Registry
-from acoustic_ad.models.signing import SigningKey
+from acoustic_ad.models.signing import SigningKey, Trust
 from acoustic_ad.scores.calibration import Calibration
 from acoustic_ad.sound.clip import one_line
 
@@ -62,17 +62,20 @@ class Recalibration:
         }
 
 
-def recalibrate(store: Store, models: Path, machine: str, key: SigningKey | None = None) -> Recalibration:
+def recalibrate(
+    store: Store, models: Path, machine: str, key: SigningKey | None = None, trust: Trust | None = None
+) -> Recalibration:
     """Let the clips of the machine's false alarms join the calibration of its current model, as a new version.
 
-    The model itself stays as it is, and so do the scores of known clips and the version of before. Raises TrainingError
-    where a warning or an alarm stands, or where no clip is to join; BundleError, LockedError.
+    The model itself stays as it is, and so do the scores of known clips and the version of before. `trust`: only a
+    model that one of its keys signed, so that a signature by `key` passes on no trust that was not there. Raises
+    TrainingError where a warning or an alarm stands, or where no clip is to join; BundleError, LockedError.
     """
     history = history_of(store, machine)
-    told = tell(store, Baselines(models), history)
+    told = tell(store, Baselines(models, trust), history)
     if refused := may_join(told.health):
         raise TrainingError(f"{one_line(machine)}: nothing joins the calibration: {refused}")
-    registry = Registry(models)
+    registry = Registry(models, trust)
     with hold_lock(models / ".train"):
         model, info = registry.load(machine)
         joining = _joining(history, told, info.digest)

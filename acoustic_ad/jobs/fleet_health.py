@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -52,29 +52,42 @@ class Told:
     points: list[ClipPoint]
 
 
+class _ToKeep(NamedTuple):
+    mark: tuple[Any, ...]  # of the history that it was told from
+    row: MachineRow
+    alarms: list[AlarmRow]
+
+
 def refresh(store: Store, models: Path, machines: Sequence[str], trust: Trust | None = None) -> None:
     """Bring what is kept of these machines, and their alarms, up to date; `trust` says whose policies count."""
     baselines = Baselines(models, trust)
     for start in range(0, len(machines), MACHINES_AT_ONCE):
         wanted = list(machines[start : start + MACHINES_AT_ONCE])
         for attempt in range(TRIES):
-            histories = [history_of(store, machine) for machine in wanted]
-            told = [(history, tell(store, baselines, history)) for history in histories]
+            told = [_told(store, baselines, machine) for machine in wanted]
             with store.writing() as connection:
                 wanted = _keep(connection, told, insist=attempt == TRIES - 1)
             if not wanted:
                 break
 
 
-def _keep(connection: sa.Connection, told: Iterable[tuple[History, Told]], insist: bool) -> list[str]:
+def _told(store: Store, baselines: Baselines, machine: str) -> _ToKeep:
+    """What is to be kept of a machine. Its clips are let go: those of many machines would take much memory."""
+    history = history_of(store, machine)
+    found = tell(store, baselines, history)
+    return _ToKeep(history.mark, found.row, found.alarms)
+
+
+def _keep(connection: sa.Connection, told: Iterable[_ToKeep], insist: bool) -> list[str]:
     """Write down what was told; returns the machines of which more has become known meanwhile, which are left out."""
     changed, rows = [], []
-    for history, found in told:
-        if mark_of(connection, history.machine) != history.mark and not insist:
-            changed.append(history.machine)
+    for found in told:
+        machine = found.row.machine
+        if mark_of(connection, machine) != found.mark and not insist:
+            changed.append(machine)
             continue
         rows.append(found.row)
-        settle(connection, history.machine, found.alarms, life_at())
+        settle(connection, machine, found.alarms, life_at())
     write_machines(connection, rows)
     return changed
 

@@ -20,7 +20,9 @@ from acoustic_ad.jobs.machine_story import MachineStory
 from acoustic_ad.jobs.schema import ClipRow
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.tasks import Unscored
+from acoustic_ad.models.bundle_info import BundleInfo
 from acoustic_ad.models.registry import Registry
+from acoustic_ad.models.signing import Trust
 
 MAP_DEADLINE_S: Final = 30.0
 
@@ -59,14 +61,17 @@ def hear_again(
     workers: int,
     keep_sound: Mapping[str, bool],
     days_of: Mapping[str, Sequence[ClipRow]],
+    trust: Trust | None = None,
 ) -> dict[str, HeardMachine]:
     """By machine the worst clips and a usual one, and the clips of `days_of` for its history.
 
     Files that are gone, changed or cannot be read are said to be so; a file that hangs its decoder costs its deadline.
+    `trust`: only by models that one of its keys signed.
     """
     found = {story.machine: HeardMachine() for story in stories}
     wanted = [one for story in stories for one in _wanted(story, days_of.get(story.machine, ()))]
-    registry, columns = Registry(models), ManifestColumns(store)
+    registry, columns = Registry(models, trust), ManifestColumns(store)
+    bundles = {machine: _bundle(registry, machine) for machine in found}
     files: dict[str, dict[str, ClipFile]] = {}
     for machine in found:
         contents = {one.row.sha256 for one in wanted if one.machine == machine and one.row.sha256}
@@ -75,17 +80,18 @@ def hear_again(
     of_task: list[_Wanted] = []
     for one in wanted:
         file = files[one.machine].get(one.row.sha256 or "")
-        try:
-            bundle, by = registry.bundle_path(one.machine), registry.info(one.machine).recipe.condition
-        except BundleError as error:
-            _keep(found[one.machine], one, None, str(error))
+        bundle = bundles[one.machine]
+        if isinstance(bundle, str):
+            _keep(found[one.machine], one, None, bundle)
             continue
         if file is None:
             _keep(found[one.machine], one, None, "the file is not where it was scored")
             continue
         sound = one.use != "day" and keep_sound.get(one.machine, False)
-        known = columns.of(one.machine, file) if by else ()
-        tasks.append((MapTask(file.path, bundle, file.sha256, known, keep_sound=sound), MAP_DEADLINE_S))
+        path, info = bundle
+        known = columns.of(one.machine, file) if info.recipe.condition else ()
+        task = MapTask(file.path, path, file.sha256, known, keep_sound=sound, digest=info.digest)
+        tasks.append((task, MAP_DEADLINE_S))
         of_task.append(one)
     with LazyWorkers(workers) as pool:
         results: Iterator[tuple[MapTask, ClipMap | Unscored | ClipError]] = pool.map(map_clip, tasks)
@@ -93,6 +99,14 @@ def hear_again(
             clip = result if isinstance(result, ClipMap) else None
             _keep(found[one.machine], one, clip, "" if isinstance(result, ClipMap) else _words(result))
     return found
+
+
+def _bundle(registry: Registry, machine: str) -> tuple[Path, BundleInfo] | str:
+    """A machine's current bundle and what it says, checked once; or why there is none."""
+    try:
+        return registry.bundle_path(machine), registry.info(machine)
+    except BundleError as error:
+        return str(error)
 
 
 def _wanted(story: MachineStory, by_day: Sequence[ClipRow]) -> list[_Wanted]:

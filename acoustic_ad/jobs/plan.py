@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from acoustic_ad.errors import BundleError, ClipError
 from acoustic_ad.jobs.schema import FileFact, LedgerEntry
@@ -18,6 +19,10 @@ from acoustic_ad.sound.manifest import Clip, recording_time, sha256_of
 
 if TYPE_CHECKING:
     from acoustic_ad.models.signing import Trust
+
+
+# What the ledger knows of so many clips is held at a time: a job's memory must not grow with the clips of a folder.
+CLIPS_AT_ONCE: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,19 @@ class Model:
     error: ClipError | None
 
 
+def current_model(models: Path, machine: str, trust: Trust | None = None) -> Model:
+    """The model of a machine that clips are scored by; where there is a `trust`, only if one of its keys signed it."""
+    from acoustic_ad.models.registry import Registry
+
+    registry = Registry(models, trust)
+    try:
+        if registry.current(machine) is None:
+            return Model(None, None, ClipError("no_model", f"no model for {machine} in {models}"))
+        return Model(*registry.checked(machine), None)
+    except BundleError as error:
+        return Model(None, None, ClipError("bad_model", str(error)))
+
+
 @dataclass(slots=True)
 class Known:
     """Clips that need no work, counted."""
@@ -51,7 +69,10 @@ class Known:
 
 
 class Planner:
-    """Goes through the clips, and hashes only what the ledger has not seen as it is now."""
+    """Goes through the clips, and hashes only what the ledger has not seen as it is now.
+
+    Clips come sorted by machine: what is known of contents is held for one machine at a time.
+    """
 
     def __init__(
         self,
@@ -68,27 +89,36 @@ class Planner:
         self._root = root
         self._ledger: dict[tuple[str, str], LedgerEntry] = {}
         self._current: dict[str, Model] = {}
-        self._digests: dict[str, dict[str, str]] = {}
-        self._by_some_model: dict[str, Counter[str]] = {}  # machine -> contents of its clips that need no work
-        self._in_work: set[tuple[str, str]] = set()
+        self._machine = ""  # whose clips are being looked at, and of whose contents the next three tell
+        self._digests: Collection[str] | None = None  # that need no work; None: not asked for yet
+        self._by_some_model: Counter[str] = Counter()  # of clips that need no work
+        self._in_work: set[str] = set()
         self.known = Known()
         # The same bytes are in work under another name: look again when that is done. None: nobody waits any more.
         self._twins: list[Clip] | None = []
 
     def plan(self, clips: list[Clip]) -> Iterator[Planned]:
-        """The clips that need work, in their order."""
-        # Not the whole ledger: it also has every file that has left the folder, which in the end are most.
-        self._ledger = self._store.files(self._root, [clip.clip_id for clip in clips])
-        for clip in clips:
-            planned = self._look(clip)
-            if planned is not None:
-                yield planned
+        """The clips that need work, in their order, which is that of their machines."""
+        remaining = iter(clips)
+        while chunk := list(islice(remaining, CLIPS_AT_ONCE)):
+            # Not the whole ledger: it also has every file that has left the folder, which in the end are most.
+            self._ledger = self._store.files(self._root, [clip.clip_id for clip in chunk])
+            for clip in chunk:
+                if clip.machine != self._machine:
+                    self._turn_to(clip.machine)
+                planned = self._look(clip)
+                if planned is not None:
+                    yield planned
+        self._turn_to("")
+
+    def _turn_to(self, machine: str) -> None:
         self._count_other_models()
+        self._machine, self._digests = machine, None
+        self._in_work.clear()
 
     def take_twins(self) -> list[Clip]:
         """The clips that waited for a twin, when all that was in work is in the store: known now, or to be tried."""
         twins, self._twins = self._twins or [], None
-        self._digests.clear()
         return twins
 
     def _look(self, clip: Clip) -> Planned | None:
@@ -96,7 +126,7 @@ class Planner:
         if clip.problem:
             return self._without_file(clip, entry, ClipError(*clip.problem))
         try:
-            stat = clip.path.stat()
+            stat = os.stat(clip.file)  # noqa: PTH116 (a Path per clip would double the time of a run without work)
         except OSError as error:
             return self._without_file(clip, entry, ClipError("unreadable", error.strerror or str(error)))
         untouched = entry if entry is not None and entry.is_still(stat) else None
@@ -117,39 +147,38 @@ class Planner:
             settled = entry.reason not in MODEL_CODES and not self._retry_failed
             self.known.already_failed += settled
         else:
-            settled = not self._rescore or entry.sha256 in self._known_digests(clip.machine)
+            settled = not self._rescore or entry.sha256 in self._known_digests()
             if settled:
-                self._count_scored(clip.machine, entry.sha256)
+                self._count_scored(entry.sha256)
         return settled
 
     def _by_content(self, clip: Clip, model: Model, stat: os.stat_result, digest: str) -> Planned | None:
         at, _ = recording_time(clip, stat.st_mtime)
         fact = FileFact.of(clip.clip_id, clip.machine, stat, digest, at)
-        if digest in self._known_digests(clip.machine):
-            self._count_scored(clip.machine, digest)
+        if digest in self._known_digests():
+            self._count_scored(digest)
             self.known.facts.append(fact)
             return None
-        if self._twins is not None and (clip.machine, digest) in self._in_work:
+        if self._twins is not None and digest in self._in_work:
             self._twins.append(clip)
             return None
-        self._in_work.add((clip.machine, digest))
+        self._in_work.add(digest)
         if model.bundle is None:
             raise BundleError(f"{clip.machine}: the model has no bundle")
         stamp = FileStamp(stat.st_size, stat.st_mtime_ns, stat.st_ino)
         task = ScoreTask(clip.clip_id, clip.path, stamp, model.bundle, clip.columns, digest=model.digest)
         return Planned(clip, fact, task, None, model.digest)
 
-    def _count_scored(self, machine: str, digest: str | None) -> None:
+    def _count_scored(self, digest: str | None) -> None:
         self.known.already_scored += 1
         if digest is not None:
-            self._by_some_model.setdefault(machine, Counter())[digest] += 1
+            self._by_some_model[digest] += 1
 
     def _count_other_models(self) -> None:
-        for machine, contents in self._by_some_model.items():
-            current = self.digest_as_said(machine)
-            if current is not None:
-                others = self._store.digests_of_others(machine, current, contents)
-                self.known.other_model[machine] += sum(contents[digest] for digest in others)
+        current = self.digest_as_said(self._machine) if self._by_some_model else None
+        if current is not None:
+            others = self._store.digests_of_others(self._machine, current, self._by_some_model)
+            self.known.other_model[self._machine] += sum(self._by_some_model[digest] for digest in others)
         self._by_some_model.clear()
 
     def digest_as_said(self, machine: str) -> str | None:
@@ -173,22 +202,11 @@ class Planner:
     def model_of(self, machine: str) -> Model:
         """The machine's current model, read once a run."""
         if machine not in self._current:
-            self._current[machine] = self._find_model(machine)
+            self._current[machine] = current_model(self._models, machine, self._trust)
         return self._current[machine]
 
-    def _find_model(self, machine: str) -> Model:
-        from acoustic_ad.models.registry import Registry
-
-        registry = Registry(self._models, self._trust)
-        try:
-            if registry.current(machine) is None:
-                return Model(None, None, ClipError("no_model", f"no model for {machine} in {self._models}"))
-            return Model(registry.bundle_path(machine), registry.info(machine).digest, None)
-        except BundleError as error:
-            return Model(None, None, ClipError("bad_model", str(error)))
-
-    def _known_digests(self, machine: str) -> dict[str, str]:
-        if machine not in self._digests:
-            model = self.model_of(machine).digest if self._rescore else None
-            self._digests[machine] = self._store.scored_digests(machine, model)
-        return self._digests[machine]
+    def _known_digests(self) -> Collection[str]:
+        if self._digests is None:
+            model = self.model_of(self._machine).digest if self._rescore else None
+            self._digests = self._store.scored_digests(self._machine, model)
+        return self._digests

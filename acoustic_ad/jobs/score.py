@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 from acoustic_ad.errors import AcousticADError, BundleError, ClipError, ManifestError, WorkersError
@@ -74,17 +75,21 @@ def _nothing_there(options: ScoreOptions, manifest: Manifest) -> str:
     )
 
 
+def _key_of(clip: Clip) -> tuple[str, str]:
+    return clip.machine, clip.clip_id
+
+
 class _Job:
     """One run over one folder."""
 
     def __init__(self, options: ScoreOptions, manifest: Manifest, clips: list[Clip], store: Store) -> None:
         self.options, self.manifest, self.store = options, manifest, store
         # A manifest may list a file twice: it is one clip all the same.
-        unique = {(clip.machine, clip.clip_id): clip for clip in reversed(clips)}
-        self.clips = [unique[key] for key in sorted(unique)]
+        ordered = sorted(clips, key=_key_of)
+        self.clips = [next(same) for _, same in groupby(ordered, _key_of)]
         self.ignored = dict(manifest.ignored)
-        if len(clips) > len(unique):
-            self.ignored["listed twice"] = len(clips) - len(unique)
+        if len(clips) > len(self.clips):
+            self.ignored["listed twice"] = len(clips) - len(self.clips)
         self.root = manifest.root
         self.planner = Planner(
             store,
@@ -98,7 +103,7 @@ class _Job:
         self.failures: list[Failure] = []
         self.touched: set[str] = set()  # machines with new rows
         self.without_model: set[str] = set()  # machines with clips that failed for want of a usable one
-        self.new_clips: set[tuple[str, str]] = set()
+        self.new_clips: set[tuple[str, str]] = set()  # where --out has only these
         self.catching_up = was_cut_short(store, self.root)
         self.late = LateClips.after(runs_of(store, root_text(self.root)))
         told = {} if options.every_s is None else {"every_s": options.every_s}
@@ -191,7 +196,8 @@ class _Job:
         if row.status != "failed" and not self.options.rescore:  # which takes what was there before
             self.late.take(row.machine, row.recorded_at, row.recorded_at_source)
         self.touched.add(row.machine)
-        self.new_clips.add((row.clip_id, row.machine))
+        if self.options.out is not None and self.options.new_only:
+            self.new_clips.add((row.clip_id, row.machine))
         self._done.append((row, fact))
         if len(self._done) >= BATCH_ROWS or time.monotonic() - self._committed > BATCH_S:
             self.commit()

@@ -20,7 +20,7 @@ from acoustic_ad.jobs.train_work import MachineClips, MachineTask, Trained, trai
 from acoustic_ad.jobs.worker_process import ProgressPipe
 from acoustic_ad.jobs.workers import BYTES_A_SECOND, Workers, progress_pipe, worker_pool
 from acoustic_ad.models.fitting import FEWEST_CLIPS
-from acoustic_ad.models.signing import SigningKey
+from acoustic_ad.models.signing import SigningKey, Trust
 from acoustic_ad.recipe import Recipe
 from acoustic_ad.sound.clip import printable_text, time_in_name
 from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest
@@ -47,6 +47,7 @@ class TrainOptions:
     clip_timeout_s: float | None = None
     machine: str | None = None
     signing_key: SigningKey | None = None
+    trust: Trust | None = None  # a warm start begins only with a model signed by one of its keys
 
 
 @dataclass(slots=True)
@@ -189,7 +190,8 @@ def _train_groups(
             else:
                 learnable.append(found)
         if learnable:
-            task = MachineTask(name, options.recipe, learnable, options.models, options.promote, options.signing_key)
+            to_disk = (options.models, options.promote, options.signing_key)
+            task = MachineTask(name, options.recipe, learnable, *to_disk, options.trust)
             running.append((task, workers.submit(train_machines, task)))
         while len(running) > workers.count:
             _collect(*running.pop(0), report)

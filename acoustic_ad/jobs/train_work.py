@@ -22,7 +22,7 @@ from acoustic_ad.models.fitting import MachineSound, fit_detectors
 from acoustic_ad.models.machine_model import MachineModel
 from acoustic_ad.models.planting import LONGEST_PLANTED_S, PlantedClip, chosen_for_planting, plant_in_waveforms
 from acoustic_ad.models.registry import Registry
-from acoustic_ad.models.signing import SigningKey
+from acoustic_ad.models.signing import SigningKey, Trust
 from acoustic_ad.recipe import Recipe
 from acoustic_ad.sound.audio import mono_blocks
 from acoustic_ad.sound.features import LogMel
@@ -57,6 +57,7 @@ class MachineTask:
     models: Path
     promote: bool
     signing_key: SigningKey | None = None
+    trust: Trust | None = None  # only a model signed by one of its keys starts another
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +134,8 @@ def _fitted(task: MachineTask) -> list[MachineModel]:
 
 
 def _sister(task: MachineTask) -> MachineModel | None:
-    """The current model of another machine of the same type (its name before the slash), if there is one."""
-    registry = Registry(task.models)
+    """The current model of another machine of the same type (its name before the slash), if there is one that loads."""
+    registry = Registry(task.models, task.trust)
     own, kind = {clips.machine for clips in task.machines}, task.machines[0].machine.partition("/")[0]
     for machine in registry.machines():
         if machine not in own and machine.partition("/")[0] == kind:

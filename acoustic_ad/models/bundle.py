@@ -111,26 +111,29 @@ def read_info(path: Path, trust: Trust | None = None) -> BundleInfo:
         raise BundleError(f"{path} was refused: {_in_short(error)}") from error
 
 
-def read_bundle(path: Path, trust: Trust | None = None) -> tuple[MachineModel, BundleInfo]:
+def read_bundle(path: Path, trust: Trust | None = None, digest: str | None = None) -> tuple[MachineModel, BundleInfo]:
     """The model in the bundle folder `path`, which stands where it was written: `<machine's folder>/<version>`.
 
-    Everything is checked before anything is built, and the signature, where there is a `trust`, before all else.
-    Raises BundleError with the reason.
+    Everything is checked before anything is built, and the signature, where there is a `trust`, before all else. With
+    `digest` it must still be the model of that digest, which has been checked before. Raises BundleError with the
+    reason.
     """
     try:
         info, weights = _read_files(path, trust)
+        if digest not in (None, info.digest):
+            raise BundleError("it is not the model any more that was checked before: run again")
         return _build(_in_its_place(path, info), unpack_arrays(weights)), info
     except BundleError as error:
         raise BundleError(f"{path} was refused: {_in_short(error)}") from error
 
 
-def read_calibration(path: Path) -> tuple[BundleInfo, Calibration]:
+def read_calibration(path: Path, trust: Trust | None = None) -> tuple[BundleInfo, Calibration]:
     """What the bundle in folder `path` says of itself, and its calibration; no model is built, torch is not needed.
 
     Checked as in `read_info`, and the calibration's arrays. Raises BundleError with the reason.
     """
     try:
-        info, weights = _read_files(path)
+        info, weights = _read_files(path, trust)
         return _in_its_place(path, info), _calibration(info, unpack_arrays(weights))
     except MISFITS as error:
         raise BundleError(f"{path} was refused: its calibration does not fit together: {error}") from error

@@ -116,6 +116,11 @@ class Registry:
         """What a bundle says of itself, without building its model; raises BundleError with the reason."""
         return read_info(self.bundle_path(machine, version), self.trust)
 
+    def checked(self, machine: str) -> tuple[Path, str]:
+        """The folder of the current version and its digest, by which a worker knows that it is still what was checked
+        here: as `info`."""
+        return self.bundle_path(machine), self.info(machine).digest
+
     def digest_as_said(self, machine: str, version: str | None = None) -> str | None:
         """The digest of a version, by default the current one, in its bundle's own words and unchecked; None without.
 
@@ -133,7 +138,7 @@ class Registry:
 
     def calibration(self, machine: str, version: str | None = None) -> tuple[BundleInfo, Calibration]:
         """What a bundle says of itself, and its calibration, without building its model; raises BundleError."""
-        return read_calibration(self.bundle_path(machine, version))
+        return read_calibration(self.bundle_path(machine, version), self.trust)
 
     def save(
         self,

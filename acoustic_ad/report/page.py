@@ -23,6 +23,7 @@ from acoustic_ad.jobs.model_story import model_story
 from acoustic_ad.jobs.schema import ClipRow
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.models.registry import Registry
+from acoustic_ad.models.signing import Trust
 from acoustic_ad.report.figures import write_file
 from acoustic_ad.report.page_fleet import fleet_facts, fleet_rows, state_words, worst_first
 from acoustic_ad.report.page_machine import (
@@ -67,6 +68,7 @@ class PageOptions:
     pictures: bool = True
     workers: int = 1
     faults: Mapping[tuple[str, str], str] | None = None  # (clip_id, machine) -> kind of fault
+    trust: Trust | None = None  # only models signed by one of its keys are shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ def _details(
     store: Store, options: PageOptions, fleet: FleetStatus, chosen: Sequence[MachineStatus], report: Progress
 ) -> tuple[dict[str, Any], int]:
     """By machine what its view shows, and how many clips were looked for in vain."""
-    baselines, registry = Baselines(options.models), Registry(options.models)
+    baselines, registry = Baselines(options.models, options.trust), Registry(options.models, options.trust)
     stories: dict[str, MachineStory] = {}
     for done, machine in enumerate(chosen):
         report("reading machines", done, len(chosen), "")
@@ -201,7 +203,13 @@ def _heard(
     by_day = {name: _by_day(stories[name]) for name in loud}
     keep_sound = {name: options.audio and name in loud for name in stories}
     return hear_again(
-        store, options.models, list(stories.values()), workers=options.workers, keep_sound=keep_sound, days_of=by_day
+        store,
+        options.models,
+        list(stories.values()),
+        workers=options.workers,
+        keep_sound=keep_sound,
+        days_of=by_day,
+        trust=options.trust,
     )
 
 

@@ -18,11 +18,12 @@ class Clip:
     """One audio file as the manifest, or the folder it lies in, describes it. Hashable and picklable.
 
     A clip with a `problem` (code of `errors.CLIP_CODES`, reason) is a row like any other: it is accounted for, and
-    must not be opened. `path` is absolute, and usable with `open()` also where the name is not UTF-8.
+    must not be opened. `file` is absolute, and usable with `open()` also where the name is not UTF-8. It is text, and
+    `path` made of it when it is asked for: a job keeps all clips of a folder, and a Path takes five times as much.
     """
 
     clip_id: str  # relative to DATA's root, "/" between folders, see `printable`
-    path: Path
+    file: str
     machine: str
     split: str = ""  # "" (not assigned) or one of SPLITS
     label: str = "unknown"  # one of LABELS
@@ -32,6 +33,11 @@ class Clip:
     extra: tuple[tuple[str, str], ...] = ()  # (column, value) of columns that the manifest's schema does not know
     problem: tuple[str, str] | None = None
     row: int | None = field(default=None, compare=False)  # as a spreadsheet counts: the header is row 1
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return Path(self.file)
 
     @property
     def columns(self) -> tuple[tuple[str, str], ...]:
