@@ -26,7 +26,7 @@ soak: $(STAMP_DEV)
 	ACOUSTIC_AD_SOAK=1 $(BIN)/python -m pytest -m soak --timeout 7200
 
 bench: $(STAMP)
-	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/throughput.py
+	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/scoring.py
 
 # Some systems ship Python without ensurepip; pip can then install itself into the environment from outside.
 $(BIN)/python:

@@ -103,7 +103,9 @@ def score(files: list[str], models: Path, workers: int = 2, again: bool = False)
     with tempfile.TemporaryDirectory() as temporary:
         options = ScoreOptions(folder, models, str(Path(temporary) / "scores.db"), workers, settle_s=0)
         times: list[float] = []
-        run(options, lambda done, total: times.append(time.perf_counter()))
+        report = run(options, lambda done, total: times.append(time.perf_counter()))
+        if report.counts["scored"] != len(files):
+            raise SystemExit(f"not all of {len(files)} clips were scored: {report.counts}")
         if again:
             begun = time.perf_counter()
             run(options)

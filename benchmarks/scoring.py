@@ -30,8 +30,6 @@ from typing import Final
 import soundfile
 from stages import stage_table
 
-from acoustic_ad.jobs.train import TrainOptions, train
-from acoustic_ad.recipe import load_recipe
 from acoustic_ad.sound.simulate import simulate_fleet
 
 HERE: Final = Path(__file__).parent
@@ -135,11 +133,22 @@ def make_clips(root: Path, count: int) -> tuple[list[Path], list[Path]]:
     for number, file in enumerate(wav):
         samples, rate = soundfile.read(file, dtype="int16")
         for kind, found in (("wav", scored), ("flac", packed)):
-            clip = root / kind / "fan" / "id_00" / f"{number:05d}.{kind}"
+            clip = root / kind / "fan" / "test" / f"normal_id_00_{number:08d}.{kind}"
             clip.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(clip, samples, rate, subtype="PCM_16")
             found.append(clip)
     return scored, packed
+
+
+def a_tenth(clips: list[Path]) -> list[Path]:
+    """Every tenth clip, in a folder of its own."""
+    folder = clips[0].parents[2].with_name(f"tenth of {clips[0].suffix}") / "fan" / "test"
+    folder.mkdir(parents=True, exist_ok=True)
+    found = [folder / clip.name for clip in clips[::10]]
+    for few, clip in zip(found, clips[::10], strict=True):
+        if not few.exists():
+            few.hardlink_to(clip)
+    return found
 
 
 def measure(names: list[str], wav: list[Path], flac: list[Path], models: Path, rounds: int, root: Path) -> None:
@@ -149,11 +158,12 @@ def measure(names: list[str], wav: list[Path], flac: list[Path], models: Path, r
         for name, one in found.items():
             clips = flac if "FLAC" in name else wav
             per_s, cpu, peak, count = run(name, clips, models, root)
-            _, small_cpu, _, small = run(name, clips[: len(clips) // 10], models, root)
+            _, small_cpu, _, small = run(name, a_tenth(clips), models, root)
             one.per_s.append(per_s)
             one.cpu_ms.append(1e3 * (cpu - small_cpu) / (count - small))
             one.peak_mb.append(peak)
-        print(f"round {number + 1} of {rounds}: " + ", ".join(f"{n} {f.per_s[-1]:.0f}/s" for n, f in found.items()))
+        told = ", ".join(f"{name} {one.per_s[-1]:.0f}/s" for name, one in found.items())
+        print(f"round {number + 1} of {rounds}: {told}", flush=True)
     print("\n| | clips/s | CPU ms a clip | peak MB | times the loop: median (least, most) | one-thread loop |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, one in found.items():
@@ -173,7 +183,7 @@ def _ratios(one: Found, other: Found) -> str:
 
 def cold_start(wav: list[Path], models: Path, root: Path, rounds: int) -> None:
     """Ten clips by the whole command, nothing running before."""
-    folder = root / "ten" / "fan" / "id_00"
+    folder = root / "ten" / "fan" / "test"
     folder.mkdir(parents=True)
     for clip in wav[:10]:
         (folder / clip.name).symlink_to(clip)
@@ -200,7 +210,9 @@ def main() -> None:
         wav, flac = make_clips(root, asked.clips)
         for number, recipe in enumerate(asked.recipes):
             models = root / "models" / recipe
-            train(TrainOptions(root / "sound", load_recipe(recipe), models, 2))
+            # Not in this process: it waits for all its children to end, and those of `train` live as long as it does.
+            command = [sys.executable, "-m", "acoustic_ad", "train", str(root / "sound"), "--recipe", recipe]
+            subprocess.run([*command, "--models", str(models)], check=True, capture_output=True)
             print(f"\n## {recipe}\n")
             everybody = [name for name in NAMES if name != "audio_ae" or find_spec("pyod")]
             own = [name for name in everybody if name.startswith("score")]
