@@ -50,7 +50,7 @@ def test_a_sensor_that_breaks_calls_nothing_off(models, broken, tmp_path):
     for number in range(18, 22):
         (folder / clip_name(number)).write_bytes(wav("pump", number, fault="cavitation"))
     (folder / clip_name(40)).write_bytes(broken["constant"]())
-    (folder / clip_name(41)).write_bytes(b"no sound")
+    (folder / clip_name(41)).write_bytes(b"no sound" * 20)
     db = tmp_path / "x.db"
     arguments = ("score", tmp_path / "sound", "--models", models, "--db", db, "--workers", "1")
     run = acoustic_ad(*arguments, "--exit-on", "warning", code=4)
@@ -152,7 +152,7 @@ def test_evaluate_tells_once_what_it_leaves_out(recordings, own_models, tmp_path
     """A line per machine and code, and that the means do without the machine."""
     data = Path(shutil.copytree(recordings, tmp_path / "data"))
     for number in (15, 20):
-        (data / "fan" / clip_name(number)).write_bytes(b"no sound")
+        (data / "fan" / clip_name(number)).write_bytes(b"no sound" * 20)
     (own_models / "pump" / "current").write_text("not JSON")
     run = acoustic_ad("evaluate", data, "--models", own_models, "--workers", "1")
     fan, pump = sorted(line for line in run.err.splitlines() if "not scored" in line)

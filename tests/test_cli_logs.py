@@ -58,7 +58,7 @@ def mixed(broken, tmp_path) -> Path:
         file.write_bytes(content())
         os.utime(file, (1e9, 1e9))
     (folder / "fan" / "notes.txt").write_text("no sound")
-    (folder / "fan" / 'odd\n"name\t\u00e9=1.wav').write_bytes(b"no sound")
+    (folder / "fan" / 'odd\n"name\t\u00e9=1.wav').write_bytes(b"no sound" * 20)
     return folder
 
 

@@ -117,10 +117,10 @@ def test_one_bad_file_among_10_000_changes_no_other_score(models, tmp_path):
 # --- long clips ------------------------------------------------------------------------------------------------------
 
 
-def write_long(file: Path, duration_s: int) -> None:
+def write_long(file: Path, duration_s: int, seed: int) -> None:
     """One minute of a fan, again and again, written piece by piece: what is to be large is the file."""
-    file.parent.mkdir(parents=True)
-    minute = np.tile((samples("fan", 3) * 32_767).astype("<i2"), 60).tobytes()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    minute = np.tile((samples("fan", seed) * 32_767).astype("<i2"), 60).tobytes()
     size = 2 * RATE_HZ * duration_s
     with file.open("wb") as stream:
         header = io.BytesIO()
@@ -131,23 +131,29 @@ def write_long(file: Path, duration_s: int) -> None:
             stream.write(minute[: size - begin])
 
 
-def worker_of(models: Path, folder: Path, duration_s: int) -> float:
-    """MB of the worker that scored a clip of this length."""
-    write_long(folder / "sound" / "fan" / clip_name(0), duration_s)
+def worker_of(models: Path, folder: Path, duration_s: int, clips: int = 1) -> float:
+    """MB of the worker that scored clips of this length."""
+    for number in range(clips):
+        write_long(folder / "sound" / "fan" / clip_name(number), duration_s, seed=number)
     files = ("--db", folder / "x.db", "--out", folder / "rows.csv")
     run = watched("score", folder / "sound", "--models", models, *files, "--workers", "1", "--json", timeout=7000)
-    assert [float(row["duration_s"]) for row in rows_of(folder / "rows.csv")] == [duration_s]
-    assert len(verdicts(folder / "rows.csv")) == 1
-    print(f"a clip of {duration_s} s: {run}")
+    assert [float(row["duration_s"]) for row in rows_of(folder / "rows.csv")] == [duration_s] * clips
+    assert len(verdicts(folder / "rows.csv")) == clips
+    print(f"{clips} of {duration_s} s: {run}")
     return run.worker_mb
+
+
+def worker_of_short_clips(models: Path, folder: Path) -> float:
+    """Of twenty: a worker that is gone after one is not always seen at its largest."""
+    return worker_of(models, folder, 60, clips=20)
 
 
 def test_memory_does_not_grow_with_the_length_of_a_clip(models, tmp_path):
     """20 minutes are 38 MB as they stand in the file, and 77 MB as the samples that are computed with."""
-    assert worker_of(models, tmp_path / "long", 20 * 60) < worker_of(models, tmp_path / "short", 10) + 40
+    assert worker_of(models, tmp_path / "long", 20 * 60) < worker_of_short_clips(models, tmp_path / "short") + 40
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 def test_a_clip_of_24_hours_within_500_mb_of_a_short_one(models, tmp_path):
-    assert worker_of(models, tmp_path / "long", 24 * HOUR_S) < worker_of(models, tmp_path / "short", 10) + 500
+    assert worker_of(models, tmp_path / "long", 24 * HOUR_S) < worker_of_short_clips(models, tmp_path / "short") + 500

@@ -126,7 +126,7 @@ class Planner:
         if clip.problem:
             return self._without_file(clip, entry, ClipError(*clip.problem))
         try:
-            stat = os.stat(clip.file)  # noqa: PTH116 (a Path per clip would double the time of a run without work)
+            stat = os.stat(clip.place)  # noqa: PTH116 (a Path per clip would double the time of a run without work)
         except OSError as error:
             return self._without_file(clip, entry, ClipError("unreadable", error.strerror or str(error)))
         untouched = entry if entry is not None and entry.is_still(stat) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
@@ -77,6 +78,18 @@ def _nothing_there(options: ScoreOptions, manifest: Manifest) -> str:
 
 def _key_of(clip: Clip) -> tuple[str, str]:
     return clip.machine, clip.clip_id
+
+
+class _Listed:
+    """The (clip_id, machine) of clips that are sorted by `_key_of`; a set of them would take as much as the clips."""
+
+    def __init__(self, clips: list[Clip]) -> None:
+        self._clips = clips
+
+    def __contains__(self, key: object) -> bool:
+        wanted = key[::-1] if isinstance(key, tuple) else ()
+        at = bisect_left(self._clips, wanted, key=_key_of)
+        return at < len(self._clips) and _key_of(self._clips[at]) == wanted
 
 
 class _Job:
@@ -265,7 +278,7 @@ class _Job:
     def report(self) -> ScoreReport:
         """Write --out, close the run, and tell."""
         if self.options.out is not None:
-            keys = self.new_clips if self.options.new_only else {(clip.clip_id, clip.machine) for clip in self.clips}
+            keys = self.new_clips if self.options.new_only else _Listed(self.clips)
             write_rows(self.options.out, self.store.rows_of(self.root, keys))
         present = {clip.machine for clip in self.clips}
         report = ScoreReport(

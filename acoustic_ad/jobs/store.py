@@ -14,7 +14,7 @@ import json
 import os
 import socket
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -162,13 +162,12 @@ class Store:
         with self.writing() as connection:
             return batch.store_batch(connection, run_id, root_text(root), rows, facts)
 
-    def rows_of(self, root: str | Path, keys: Collection[Key] | None = None) -> Iterator[ClipRow]:
+    def rows_of(self, root: str | Path, keys: Container[Key] | None = None) -> Iterator[ClipRow]:
         """The current row of every clip of the folder `root`, by clip_id and machine; each row once.
 
         `keys` are the (clip_id, machine) to take, as they are named in the folder now; None takes all that the ledger
         knows. Rows are read as they are taken: memory does not grow with their number.
         """
-        wanted = None if keys is None else frozenset(keys)
         here = files.c.root == root_text(root)
         same_name = (clip_scores.c.clip_id == files.c.clip_id) & (clip_scores.c.machine == files.c.machine)
         failed = IS_FAILED & (clip_scores.c.root == files.c.root) & same_name & (files.c.outcome == "failed")
@@ -186,7 +185,7 @@ class Store:
             ]
             for row in heapq.merge(*streams, key=attrgetter("clip_id", "machine")):
                 # One row may stand for several files of the folder; sorted, they follow one another.
-                if row.id != last_id and (wanted is None or (row.file, row.machine) in wanted):
+                if row.id != last_id and (keys is None or (row.file, row.machine) in keys):
                     last_id = row.id
                     yield clip_row(row)
 

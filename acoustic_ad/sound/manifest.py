@@ -151,14 +151,13 @@ def _read_names(root: Path, files: Iterable[Found]) -> list[Named | None]:
 
 
 def _recognised(root: Path, found: Found, name: Named | None) -> Clip:
-    clip_id = printable(found.relative)
-    file = _file_of(root, found)
+    clip_id, folder = printable(found.relative), sys.intern(str(root))
     if name is None:  # a stray file among DCASE or MIMII names: a machine of its own, never trained on as normal
         parts = (*map(printable, root.parts[1:]), *clip_id.split("/")[:-1])
-        return Clip(clip_id, file, FolderNames(parts).machine_type or _own_name(root), problem=found.problem)
-    return Clip(
-        clip_id, file, name.machine, name.split, name.label, None, name.condition, "", name.extra, found.problem
-    )
+        machine = FolderNames(parts).machine_type or _own_name(root)
+        return Clip(clip_id, found.relative, machine, problem=found.problem, folder=folder)
+    said = (name.machine, name.split, name.label, None, name.condition, "", name.extra)
+    return Clip(clip_id, found.relative, *said, found.problem, folder=folder)
 
 
 def _plain(root: Path, found: Found, name: Named | None) -> Clip:
@@ -167,11 +166,8 @@ def _plain(root: Path, found: Found, name: Named | None) -> Clip:
     machine = sys.intern(clip_id.partition("/")[0] if "/" in clip_id else _own_name(root))
     # Everything is normal here, save what its own name calls an anomaly: that must not be learnt from.
     label = "anomaly" if name is not None and name.label == "anomaly" else "normal"
-    return Clip(clip_id, _file_of(root, found), machine, label=label, problem=found.problem)
-
-
-def _file_of(root: Path, found: Found) -> str:
-    return os.path.join(root, found.relative)  # noqa: PTH118 (a Path per clip would take longer, and more memory)
+    folder = sys.intern(str(root))
+    return Clip(clip_id, found.relative, machine, label=label, problem=found.problem, folder=folder)
 
 
 def _own_name(root: Path) -> str:

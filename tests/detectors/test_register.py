@@ -49,7 +49,7 @@ class Toy:
         self.centre = patches[np.arange(len(patches))].mean(axis=(0, 1))
         return Training()
 
-    def evidence(self, patches):
+    def evidence(self, patches, paper=True):
         if self.centre is None:
             raise not_fitted(self)
         residual = patches.mean(axis=1) - self.centre

@@ -42,7 +42,7 @@ class Spy:
         self.fits.append((self._learnt, set() if held_out is None else marks(held_out)))
         return Training(steps=steps or 7)
 
-    def evidence(self, patches: FloatArray) -> Evidence:
+    def evidence(self, patches: FloatArray, paper: bool = True) -> Evidence:
         seen = np.array([float(np.round(mark, 3)) in self._learnt for mark in patches[:, 0, 0]])
         score = np.where(seen, 1.0, self.optimism).astype(np.float32)
         residual = np.sqrt(score)[:, None] * np.ones((1, patches.shape[2]), np.float32)
