@@ -112,7 +112,7 @@ def prune(
         f"{found.days} days of machines hold what stays of them",
         f"{found.kept} clips as old stay: alarms or baselines rest on them",
         f"{found.forgotten} files have left their folders and the ledger; {found.remembered} stay in it",
-        f"{found.runs} runs {verb}",
+        f"{found.runs} runs and {found.messages} messages {verb}",
     ]
     answer("\n".join(lines))
 

@@ -33,6 +33,7 @@ CLAIM: Final = timedelta(minutes=2)
 AT_ONCE: Final = 300  # machines, or targets, in one query
 
 _RANK: Final = {"warning": 1, "alarm": 2}
+_ENDS: Final = ("returned", "passed", "withdrawn", "heard_again")  # after which a target knows as much as a new one
 _DATA_STATES: Final = ("sensor_fault", "no_data")
 _WORDS: Final = {
     "raised": "{level} raised",
@@ -93,11 +94,18 @@ def _told(
 ) -> dict[tuple[str, str], tuple[int, str, str]]:
     """(target, subject) -> number, kind and level of the last message."""
     columns = (outbox.c.target, outbox.c.subject, outbox.c.number, outbox.c.kind, outbox.c.payload)
-    wanted = outbox.c.machine.in_(machines) & outbox.c.target.in_(targets)
-    found = {}
-    for row in connection.execute(sa.select(*columns).where(wanted).order_by(outbox.c.number)):
-        found[row.target, row.subject] = (row.number, row.kind, json.loads(row.payload)["level"] or "")
-    return found
+    wanted = outbox.c.machine.in_(machines) & outbox.c.target.in_(targets) & ~_has_successor()
+    return {
+        (row.target, row.subject): (row.number, row.kind, json.loads(row.payload)["level"] or "")
+        for row in connection.execute(sa.select(*columns).where(wanted))
+    }
+
+
+def _has_successor() -> sa.ColumnElement[bool]:
+    """Whether the target was written to once more of the same."""
+    later, own = outbox.alias(), outbox.c
+    same = (later.c.target == own.target) & (later.c.subject == own.subject) & (later.c.number > own.number)
+    return sa.exists().where(same).correlate(outbox)
 
 
 def _news(
@@ -247,3 +255,22 @@ def give_up_older_than(store: Store, age: timedelta) -> list[Message]:
         for one in found:
             connection.execute(outbox.update().where(outbox.c.id == one.id).values(given_up_at=utc_text(now)))
     return found
+
+
+def prune_messages(connection: sa.Connection, before: datetime, now: datetime, dry_run: bool = False) -> int:
+    """Delete messages that are sent or given up, and older than `before`, and return how many; or only count them.
+
+    What a target was told last of an alarm that stands, or of data that are missing, stays: it would be told again.
+    """
+    old = ~IS_WAITING & (outbox.c.created_at < utc_text(min(before, now - NEWS)))
+    others = outbox.alias()
+    unfinished = sa.exists().where(
+        others.c.target == outbox.c.target,
+        others.c.subject == outbox.c.subject,
+        sa.or_(others.c.sent_at.is_(None) & others.c.given_up_at.is_(None), others.c.number > outbox.c.number),
+    )
+    done = old & (_has_successor() | (outbox.c.kind.in_(_ENDS) & ~unfinished.correlate(outbox)))
+    ids = connection.scalars(sa.select(outbox.c.id).where(done)).all()
+    for start in range(0, 0 if dry_run else len(ids), AT_ONCE):
+        connection.execute(outbox.delete().where(outbox.c.id.in_(ids[start : start + AT_ONCE])))
+    return len(ids)

@@ -27,6 +27,7 @@ from acoustic_ad.jobs.day_traces import Judged, Traces, add_traces
 from acoustic_ad.jobs.explanation import speaking_clips
 from acoustic_ad.jobs.fleet_health import TRIES, Told, tell
 from acoustic_ad.jobs.history import History, history_of, mark_of, stored_clips
+from acoustic_ad.jobs.outbox import prune_messages
 from acoustic_ad.jobs.schema import IS_FAILED, clip_scores, files, runs, utc_text, utc_time
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.sound.clip import one_line
@@ -46,6 +47,7 @@ class Pruned:
     forgotten: int = 0  # files in the ledger that have left their folders
     remembered: int = 0  # files in the ledger that have not, or of which that is not known
     runs: int = 0
+    messages: int = 0  # that were delivered or given up, and are of no use to what is told next
 
 
 @dataclass(slots=True)
@@ -86,6 +88,8 @@ def prune(store: Store, models: Path, before: datetime, now: datetime, *, dry_ru
         done.forgotten += len(plan.gone)
         done.remembered += len(plan.there)
     done.runs = _prune_runs(store, cutoff, dry_run)
+    with store.reading() if dry_run else store.writing() as connection:
+        done.messages = prune_messages(connection, cutoff, now, dry_run)
     return done
 
 

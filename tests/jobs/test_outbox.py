@@ -149,6 +149,41 @@ def test_an_alarm_that_came_and_went_between_two_runs_is_told_in_one_message(pla
     assert tell(plant, receiver.target).sent == 0
 
 
+@pytest.mark.parametrize("over", [True, False])
+def test_pruned_messages_are_not_told_again(
+    plant: Plant, receiver: Receiver, over: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was told long ago goes, save that an alarm stands: without it, the alarm would be news once more."""
+    turn(plant, faulty(60))
+    tell(plant, receiver.target)
+    if over:
+        turn(plant, normal(120, seed=9))
+        tell(plant, receiver.target)
+    told = len(receiver.posts)
+    later = datetime.now(UTC) + timedelta(days=30)
+    with Store.open(plant.db) as store:
+        with store.reading() as connection:
+            due = outbox.prune_messages(connection, later - timedelta(days=1), later, dry_run=True)
+        with store.writing() as connection:
+            assert outbox.prune_messages(connection, later - timedelta(days=60), later) == 0
+            assert outbox.prune_messages(connection, later - timedelta(days=1), later) == due == (told if over else 0)
+    monkeypatch.setattr(outbox, "NEWS", timedelta(0))  # as if those days had passed
+    assert tell(plant, receiver.target) == Notifications()
+    turn(plant, faulty(60) if over else normal(120, seed=9))
+    assert tell(plant, receiver.target).sent > 0
+    assert receiver.kinds[-1] == ("raised" if over else "returned")
+
+
+def test_an_unsent_message_outlives_every_prune(plant: Plant) -> None:
+    turn(plant, faulty(60))
+    assert tell(plant, f"webhook:http://127.0.0.1:{free_port()}/").sent == 0
+    waiting = len(kept(plant))
+    later = datetime.now(UTC) + timedelta(days=30)
+    with Store.open(plant.db) as store, store.writing() as connection:
+        assert outbox.prune_messages(connection, later, later) == 0
+    assert len(kept(plant)) == waiting > 0
+
+
 def test_a_shelved_alarm_is_told_when_its_shelf_ends(plant: Plant, receiver: Receiver) -> None:
     turn(plant, faulty(60))
     until = datetime.now(UTC) + timedelta(seconds=2)
