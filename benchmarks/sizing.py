@@ -3,9 +3,10 @@
     python benchmarks/sizing.py [--recipes mahalanobis dae ganomaly ensemble] [--clips 40]
 
 Measures what a clip of 10 s costs (processor time of a worker, the whole of `score_clip`), what a worker and a model
-take in memory, and what a row takes on the disk; and works out the table from that. Networks have hardly learnt
-anything here, which changes no cost. Cores are for clips that come evenly, at 70 % of what they can do; a timer that
-starts once an hour has that hour for them.
+take in memory, what a row takes on the disk, and what it costs to tell a machine's health from all its clips; and works
+out the table from that. Networks have hardly learnt anything here, which changes no cost. Cores are for clips that come
+evenly and a job started once an hour, at 70 % of what they can do. Health is told by one process: where it takes
+longer than the hour has, one job cannot serve the fleet, on however many cores.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from pathlib import Path
 import soundfile
 import torch
 from detectors import hurried
+from store_growth import make_store
 
 from acoustic_ad.jobs.clip_work import MODELS_KEPT, feature_spec, score_clip
+from acoustic_ad.jobs.fleet_health import refresh
 from acoustic_ad.jobs.schema import ClipRow, FileFact
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.tasks import FileStamp, Scored, ScoreTask
@@ -38,7 +41,8 @@ from acoustic_ad.sound.simulate import simulate_clip
 CLIP_S, RATE = 10.0, 16_000
 BUSY = 0.7  # of a core's time
 PARENT_SHARE = 1.25  # the parent hashes, plans and stores beside the workers
-FLEETS = ((50, 6), (500, 6), (2_000, 6), (2_000, 60), (10_000, 6))  # machines, clips of each an hour
+FLEETS = ((50, 6), (500, 6), (2_000, 1), (2_000, 6), (10_000, 1))  # machines, clips of each an hour
+HOURS_A_YEAR = 8760
 BAND = {"hz": 3400.0, "low_hz": 3200.0, "high_hz": 3600.0, "db": 4.0, "z": 3.5}
 
 
@@ -110,20 +114,36 @@ def bytes_a_row(root: Path, rows: int = 20_000) -> float:
     return sum(file.stat().st_size for file in root.glob("rows.db*")) / rows
 
 
-def table(costs: dict[str, Cost], row_bytes: float, worker_mb: float) -> str:
+def health_us(root: Path, clips: int = 20_000) -> float:
+    """Processor microseconds a clip that it takes to tell a machine's health from all its clips."""
+    root.mkdir()
+    make_store(root, clips, machines=1, in_folder=1)
+    with Store.open(str(root / "grown.db")) as store:
+        seconds = []
+        for _ in range(3):
+            begun = time.process_time()
+            refresh(store, root / "models", ["m0"])
+            seconds.append(time.process_time() - begun)
+    return 1e6 * min(seconds) / clips
+
+
+def table(costs: dict[str, Cost], row_bytes: float, worker_mb: float, health: float) -> str:
     """Cores, memory and disk for each fleet and recipe."""
     lines = [
-        "| machines x clips an hour | recipe | cores | memory | rows, GB a year | models, GB |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| machines x clips an hour | recipe | cores | of them scoring | health, by one process, after a year | memory "
+        "| rows, GB a year | models, GB |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for machines, an_hour in FLEETS:
+        told_s = machines * an_hour * HOURS_A_YEAR * health / 1e6  # each hour, with a year in the store
         for name, cost in costs.items():
-            busy = machines * (an_hour * cost.cpu_ms * PARENT_SHARE + cost.load_ms) / 3.6e6 / BUSY
-            cores = max(math.ceil(busy), 1)
+            scoring = machines * (an_hour * cost.cpu_ms * PARENT_SHARE + cost.load_ms) / 3.6e6 / BUSY
+            cores = max(math.ceil(scoring + told_s / 3600 / BUSY), 1)
             memory_gb = (cores * (worker_mb + MODELS_KEPT * cost.model_mb) + worker_mb) / 1e3
-            rows_gb = machines * an_hour * 8760 * row_bytes / 1e9
-            cells = (f"{machines:,} x {an_hour}", name, f"{cores} ({busy:.2f} busy)", f"{max(memory_gb, 1):.0f} GB",
-                     f"{rows_gb:.1f}", f"{machines * cost.bundle_kb / 1e6:.1f}")  # fmt: skip
+            rows_gb = machines * an_hour * HOURS_A_YEAR * row_bytes / 1e9
+            models_gb = machines * cost.bundle_kb / 1e6
+            cells = (f"{machines:,} x {an_hour}", name, f"{cores}", f"{scoring:.2f}", f"{told_s:.0f} s an hour",
+                     f"{max(memory_gb, 1):.0f} GB", f"{rows_gb:.1f}", f"{models_gb:.1f}")  # fmt: skip
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -142,13 +162,16 @@ def main() -> None:
             soundfile.write(clip, sound, RATE, subtype="PCM_16")
         worker_mb = _memory_mb()
         costs = {name: cost_of(name, clips, root) for name in asked.recipes}
-        row_bytes = bytes_a_row(root)
+        row_bytes, health = bytes_a_row(root), health_us(root / "grown")
     print("| recipe | CPU ms a clip of 10 s | CPU ms to load a model | bundle, kB | model in memory, MB |")
     print("| --- | --- | --- | --- | --- |")
     for name, cost in costs.items():
         print(f"| {name} | {cost.cpu_ms:.1f} | {cost.load_ms:.0f} | {cost.bundle_kb:.0f} | {cost.model_mb:.1f} |")
-    print(f"\na worker without models: {worker_mb:.0f} MB; a row with its place in the ledger: {row_bytes:.0f} bytes\n")
-    print(table(costs, row_bytes, worker_mb))
+    print(
+        f"\na worker without models: {worker_mb:.0f} MB; a row with its place in the ledger: {row_bytes:.0f} bytes; "
+        f"health: {health:.0f} us a clip that the machine has in the store, in each run that brings it a clip\n"
+    )
+    print(table(costs, row_bytes, worker_mb, health))
 
 
 if __name__ == "__main__":

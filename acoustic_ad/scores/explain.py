@@ -62,17 +62,29 @@ def in_words(found: Sequence[Standout]) -> str:
 
 
 def summarise(clips: Sequence[Sequence[Standout]], most: int = 2) -> list[Standout]:
-    """What stands out in several clips together: runs within a third of an octave are one, the most frequent first."""
+    """What stands out in several clips together: runs within a third of an octave are one, the most frequent first.
+
+    Where some clips are louder and others quieter around one frequency, the rarer is left out: both would contradict.
+    """
     heaps: list[list[Standout]] = []
     for standout in (standout for clip in clips for standout in clip):
-        near = (heap for heap in heaps if 2 ** (-1 / 3) <= max(standout.hz, 1.0) / max(heap[0].hz, 1.0) <= 2 ** (1 / 3))
-        heap = next((heap for heap in near if heap[0].db * standout.db > 0), None)
+        heap = next((heap for heap in heaps if _near(heap[0], standout) and heap[0].db * standout.db > 0), None)
         if heap is None:
             heaps.append([standout])
         else:
             heap.append(standout)
     heaps.sort(key=lambda heap: -sum(abs(standout.z) for standout in heap))
-    return [sorted(heap, key=lambda standout: standout.db)[len(heap) // 2] for heap in heaps[:most]]
+    found: list[Standout] = []
+    for heap in heaps:
+        typical = sorted(heap, key=lambda standout: standout.db)[len(heap) // 2]
+        if not any(_near(typical, other) for other in found):
+            found.append(typical)
+    return found[:most]
+
+
+def _near(one: Standout, other: Standout) -> bool:
+    """Whether two are within a third of an octave."""
+    return 2 ** (-1 / 3) <= max(one.hz, 1.0) / max(other.hz, 1.0) <= 2 ** (1 / 3)
 
 
 def in_hertz(frequency: float) -> str:
