@@ -1,6 +1,6 @@
 """How large a computer a fleet needs: cores, memory and disk by machines, clips an hour and recipe, as measured here.
 
-    python benchmarks/sizing.py [--recipes mahalanobis dae ganomaly ensemble] [--clips 40]
+    python benchmarks/sizing.py [--recipes mahalanobis dae ganomaly ensemble] [--write docs/sizing.md]
 
 Measures what a clip of 10 s costs (processor time of a worker, the whole of `score_clip`), what a worker and a model
 take in memory, what a row takes on the disk, and what it costs to tell a machine's health from all its clips; and works
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import soundfile
 import torch
-from detectors import hurried
+from detectors import MARKERS, hurried
 from store_growth import make_store
 
 from acoustic_ad.jobs.clip_work import MODELS_KEPT, feature_spec, score_clip
@@ -127,6 +127,23 @@ def health_us(root: Path, clips: int = 20_000) -> float:
     return 1e6 * min(seconds) / clips
 
 
+def cost_table(costs: dict[str, Cost], row_bytes: float, worker_mb: float, health: float) -> str:
+    """What was measured."""
+    lines = [
+        "| recipe | CPU ms a clip of 10 s | CPU ms to load a model | bundle, kB | model in memory, MB |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, cost in costs.items():
+        numbers = f"{cost.cpu_ms:.1f} | {cost.load_ms:.0f} | {cost.bundle_kb:.0f} | {cost.model_mb:.1f}"
+        lines.append(f"| {name} | {numbers} |")
+    lines.append(
+        f"\nA worker without models takes {worker_mb:.0f} MB, a row with its place in the ledger {row_bytes:.0f} B, "
+        f"and the telling of a machine's health {health:.0f} us for each of its clips in the store, in every run that "
+        "brings it a clip."
+    )
+    return "\n".join(lines)
+
+
 def table(costs: dict[str, Cost], row_bytes: float, worker_mb: float, health: float) -> str:
     """Cores, memory and disk for each fleet and recipe."""
     lines = [
@@ -152,6 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", nargs="+", default=["mahalanobis", "dae", "ganomaly", "ensemble"])
     parser.add_argument("--clips", type=int, default=40)
+    parser.add_argument("--write", type=Path, help="a file whose text between the markers is replaced")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
@@ -163,15 +181,12 @@ def main() -> None:
         worker_mb = _memory_mb()
         costs = {name: cost_of(name, clips, root) for name in asked.recipes}
         row_bytes, health = bytes_a_row(root), health_us(root / "grown")
-    print("| recipe | CPU ms a clip of 10 s | CPU ms to load a model | bundle, kB | model in memory, MB |")
-    print("| --- | --- | --- | --- | --- |")
-    for name, cost in costs.items():
-        print(f"| {name} | {cost.cpu_ms:.1f} | {cost.load_ms:.0f} | {cost.bundle_kb:.0f} | {cost.model_mb:.1f} |")
-    print(
-        f"\na worker without models: {worker_mb:.0f} MB; a row with its place in the ledger: {row_bytes:.0f} bytes; "
-        f"health: {health:.0f} us a clip that the machine has in the store, in each run that brings it a clip\n"
-    )
-    print(table(costs, row_bytes, worker_mb, health))
+    text = f"{cost_table(costs, row_bytes, worker_mb, health)}\n\n{table(costs, row_bytes, worker_mb, health)}"
+    print(text)
+    if asked.write:
+        before, _, rest = asked.write.read_text(encoding="utf-8").partition(MARKERS[0])
+        after = rest.partition(MARKERS[1])[2]
+        asked.write.write_text(f"{before}{MARKERS[0]}\n{text}\n{MARKERS[1]}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
