@@ -133,7 +133,8 @@ class _Reader:
         clip_id, file, problem = self._locate(cell["path"])
         extra = tuple((name, printable_text(value)) for name, value in cells.items() if value)
         machine, condition, session = (printable_text(cell[name]) for name in ("machine", "condition", "session"))
-        return Clip(clip_id, file, machine, split, label, recorded_at, condition, session, extra, problem, number)
+        said = (machine, split, label, recorded_at, condition, session, extra, problem, number)
+        return Clip(clip_id, file, *said, folder=self.root)
 
     def _choice(self, number: int, column: str, value: str, choices: Sequence[str]) -> str:
         word = value.strip().lower()
@@ -160,14 +161,15 @@ class _Reader:
             raise ManifestError(f"{one_line(str(self.file))}: {shown}" + (f"; and {more} more" if more > 0 else ""))
 
     def _locate(self, cell: str) -> tuple[str, str, tuple[str, str] | None]:
-        """clip_id, file and problem of a `path` cell. `..` is resolved by name, so that the root cannot be left."""
+        """clip_id, file in the root and problem of a `path` cell. `..` is resolved by name: the root cannot be left."""
         decoded = from_printable(cell)
         name = cell if decoded == cell else os.fsdecode(os.fsencode(decoded))
         path, problem = self._examine(name)
         if problem is not None and name != cell:  # a manifest written by hand may mean the backslash itself
             spelt, no_problem = self._examine(cell)
             path, problem = (spelt, None) if no_problem is None else (path, problem)
-        return printable(relative_to(path, self.root)), path, problem
+        file = relative_to(path, self.root)
+        return printable(file), file, problem
 
     def _examine(self, name: str) -> tuple[str, tuple[str, str] | None]:
         path = os.path.normpath(os.path.join(self.root, name))  # noqa: PTH118 (a Path per row would double the time)

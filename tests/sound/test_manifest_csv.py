@@ -50,9 +50,9 @@ def test_all_columns(tmp_path: Path) -> None:
     )
     a, b = read_manifest(csv(tmp_path, text, "a.wav", "b.wav")).clips
     time = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
-    assert b == Clip("b.wav", str(tmp_path / "b.wav"), "m", "test", "anomaly", time, "fast", "s1", (("who", "Ann"),))
-    assert a == Clip("a.wav", str(tmp_path / "a.wav"), "m", recorded_at=time)
-    assert (a.row, b.row) == (3, 2)
+    assert b == Clip("b.wav", "b.wav", "m", "test", "anomaly", time, "fast", "s1", (("who", "Ann"),))
+    assert a == Clip("a.wav", "a.wav", "m", recorded_at=time)
+    assert (a.row, b.row) == (3, 2) and a.path == tmp_path / "a.wav"
 
 
 def test_paths_that_cannot_be_used_are_rows_with_a_problem(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def clip_fields(draw: st.DrawFn) -> dict[str, object]:
 def test_what_is_written_is_read_back(rows: list[dict[str, object]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        clips = [Clip(f"{i}.wav", str(root / f"{i}.wav"), **fields) for i, fields in enumerate(rows)]  # type: ignore[arg-type]
+        clips = [Clip(f"{i}.wav", f"{i}.wav", **fields, folder=str(root)) for i, fields in enumerate(rows)]  # type: ignore[arg-type]
         touch(root, *(clip.clip_id for clip in clips))
         write_manifest(Manifest(root, "plain", tuple(clips)), root / "m.csv")
         assert read_manifest(root / "m.csv").clips == tuple(clips)
