@@ -22,7 +22,7 @@ from acoustic_ad.cli_notify import NotifyTargets, notify_app
 from acoustic_ad.cli_report import explain
 from acoustic_ad.cli_report import report as write_report
 from acoustic_ad.cli_schedule import schedule_app
-from acoustic_ad.cli_score import check_words, tell_score
+from acoustic_ad.cli_score import check_words, runtime_named, tell_score
 from acoustic_ad.cli_signing import RequireSigned, SignKey, TrustedKeys, signing_key, trust_of
 from acoustic_ad.cli_watch import watching
 from acoustic_ad.console import answer, answer_json, command, complain, progress_bar, run_program, say
@@ -62,6 +62,10 @@ WorkerMemory = Annotated[
     typer.Option("--worker-memory", min=0.25, help="GiB a worker may take for clips (default: 2, less where RAM is)."),
 ]
 MachineName = Annotated[str | None, typer.Option("--machine", help="Name of the machine, for a flat folder of clips.")]
+RuntimeName = Annotated[
+    str,
+    typer.Option("--runtime", help="What judges clips: torch, or onnx, which starts at once and takes less memory."),
+]
 CORES = os.cpu_count() or 1
 
 
@@ -154,6 +158,7 @@ def score(
     ] = None,
     notify: NotifyTargets = None,
     worker_memory: WorkerMemory = None,
+    runtime: RuntimeName = "torch",
     metrics: Annotated[
         Path | None, typer.Option("--metrics", help="Also write metrics for Prometheus into this .prom file.")
     ] = None,
@@ -179,11 +184,13 @@ def score(
     open_log(log_format, log_level)
     splits = tuple(split or ())
     check_words(exit_on, splits)
+    judged_by = runtime_named(runtime)
     asked = (out, machine, splits, new_only, rescore, retry_failed, allow_empty, clip_timeout, settle, exit_on)
     told, trusted = tuple(read_targets(notify or ())), trust_of(require_signed, trust)
     options = ScoreOptions(
         *(folder, models, db, workers, *asked),
         worker_memory_gib=worker_memory,
+        runtime=judged_by,
         targets=told,
         trust=trusted,
         every_s=None if every is None else length_of_time(every, "--every").total_seconds(),

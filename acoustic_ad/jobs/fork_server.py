@@ -6,11 +6,12 @@ import errno
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from typing import Any, Final
 
+from acoustic_ad.detectors.base import Runtime
 from acoustic_ad.errors import WorkersError
 
 _NEXT_STEPS: Final = {
@@ -24,8 +25,11 @@ _NEXT_STEPS: Final = {
     errno.ENOENT: "/dev/shm and the folder of temporary files (TMPDIR) must exist",
     errno.ENOSYS: "this system has no semaphores: mount /dev/shm",
 }
-# Loaded once, before any worker is forked: they bring torch and scikit-learn with them.
-PRELOADED = ["acoustic_ad.jobs.clip_work", "acoustic_ad.jobs.train_work", "acoustic_ad.jobs.workers"]
+# Loaded once, before any worker is forked.
+PRELOADED: Final[Mapping[Runtime, list[str]]] = {
+    "torch": ["torch", "acoustic_ad.jobs.clip_work", "acoustic_ad.jobs.train_work", "acoustic_ad.jobs.workers"],
+    "onnx": ["onnxruntime", "acoustic_ad.jobs.clip_work", "acoustic_ad.jobs.workers"],
+}
 
 
 def start_fork_server(context: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from acoustic_ad.detectors.base import ProgressCallback
+from acoustic_ad.detectors.base import ProgressCallback, Runtime
 from acoustic_ad.errors import BundleError, ClipError, NotFittedError
 from acoustic_ad.models.combination import Combination, helpful
 from acoustic_ad.models.conditions import Conditions
@@ -221,9 +221,16 @@ class MachineModel:
 
     @classmethod
     def from_state(
-        cls, recipe: Recipe, state: Mapping[str, npt.NDArray[Any]], calibration: Calibration
+        cls,
+        recipe: Recipe,
+        state: Mapping[str, npt.NDArray[Any]],
+        calibration: Calibration,
+        runtime: Runtime = "torch",
     ) -> MachineModel:
-        """The model whose arrays `state` holds; raises BundleError where names, shapes or finiteness do not fit."""
+        """The model whose arrays `state` holds; without torch (`runtime` "onnx") it scores, and does nothing else.
+
+        Raises BundleError where names, shapes or finiteness do not fit.
+        """
         for name, value in state.items():
             if not np.isfinite(value).all():
                 raise BundleError(f"array {name!r} contains NaN or Inf")
@@ -231,7 +238,8 @@ class MachineModel:
         model = cls(recipe)
         model._normal = _checked_normal(parts.get("normal", {}))
         mels = len(model._normal["level_db"])
-        model._take_judges({name: parts.pop(name) for name in list(parts) if name not in NOT_OF_A_JUDGE}, mels)
+        of_judges = {name: parts[name] for name in parts if name not in NOT_OF_A_JUDGE}
+        model._take_judges(of_judges, mels, runtime)
         model.conditions = Conditions.from_state(parts.get("conditions", {}), calibration.conditions, mels)
         if bool(recipe.condition) != bool(calibration.conditions):
             raise BundleError("the recipe and the calibration disagree about operating conditions")
@@ -241,16 +249,17 @@ class MachineModel:
         model._try_out(mels)
         return model
 
-    def _take_judges(self, parts: dict[str, dict[str, npt.NDArray[Any]]], mels: int) -> None:
+    def _take_judges(self, parts: dict[str, dict[str, npt.NDArray[Any]]], mels: int, runtime: Runtime) -> None:
         if not self.recipe.members:
-            self.judges = [Judge.from_state(self.recipe, parts, mels)]
+            self.judges = [Judge.from_state(self.recipe, parts, mels, runtime)]
             return
         numbers = [number for number in range(len(self.recipe.members)) if f"judge_{number}" in parts]
         if set(parts) != {"combination", *(f"judge_{number}" for number in numbers)} or not numbers:
             raise BundleError(f"an ensemble keeps its judges and their combination, the bundle has {sorted(parts)}")
         self.kept = numbers
         recipes = self.recipe.judges
-        self.judges = [Judge.from_state(recipes[number], _parts(parts[f"judge_{number}"]), mels) for number in numbers]
+        given = [(recipes[number], _parts(parts[f"judge_{number}"])) for number in numbers]
+        self.judges = [Judge.from_state(recipe, arrays, mels, runtime) for recipe, arrays in given]
         self.combination = Combination.from_state(parts["combination"], len(numbers))
 
     def _try_out(self, mels: int) -> None:
