@@ -8,7 +8,7 @@ in memory from weights that have been checked, it needs no file that somebody wo
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 OPSET: Final = 17
 IR_VERSION: Final = 8  # of the same year
+BATCH: Final = "n"  # the length of the first axis, which a caller chooses
 # ONNX's numbers for kinds of elements and of attributes.
 FLOAT, INT64 = 1, 7
 KINDS: Final = {np.dtype(np.float32): FLOAT, np.dtype(np.int64): INT64}
@@ -54,23 +55,24 @@ class OnnxGraph:
         self._nodes.append(b"".join(parts))
         return name
 
-    def model(self, outputs: Sequence[str]) -> bytes:
-        """The file whose outputs are these values, in their order, all float32."""
+    def model(self, outputs: Mapping[str, Sequence[int | str]]) -> bytes:
+        """The file whose outputs are these values, in their order, all float32, with the lengths of their axes.
+
+        A text stands for a length that is not known, and equal texts for equal lengths.
+        """
         graph = [_bytes(1, node) for node in self._nodes]
         graph.append(_text(2, "network"))
         graph += [_bytes(5, constant) for constant in self._constants]
-        graph.append(_bytes(11, _value(self.x, self._shape)))
-        graph += [_bytes(12, _value(name)) for name in outputs]
+        graph.append(_bytes(11, _value(self.x, (BATCH, *self._shape))))
+        graph += [_bytes(12, _value(name, shape)) for name, shape in outputs.items()]
         opset = _bytes(8, _integer(2, OPSET))
         return _integer(1, IR_VERSION) + _text(2, "acoustic-ad") + _bytes(7, b"".join(graph)) + opset
 
 
-def _value(name: str, shape: Sequence[int] | None = None) -> bytes:
-    """A named float32 value: of an input with its shape, of an output as it comes."""
-    tensor = _integer(1, FLOAT)
-    if shape is not None:
-        sizes = [_text(2, "n"), *(_integer(1, length) for length in shape)]
-        tensor += _bytes(2, b"".join(_bytes(1, size) for size in sizes))
+def _value(name: str, shape: Sequence[int | str]) -> bytes:
+    """A named float32 value."""
+    sizes = [_text(2, length) if isinstance(length, str) else _integer(1, length) for length in shape]
+    tensor = _integer(1, FLOAT) + _bytes(2, b"".join(_bytes(1, size) for size in sizes))
     return _text(1, name) + _bytes(2, _bytes(1, tensor))
 
 

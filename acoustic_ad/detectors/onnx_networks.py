@@ -6,6 +6,7 @@ detectors' contract test holds them together. Without `paper` there is no score,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -13,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from acoustic_ad.detectors.base import State
-from acoustic_ad.detectors.onnx_file import OnnxGraph
+from acoustic_ad.detectors.onnx_file import BATCH, OnnxGraph
 from acoustic_ad.detectors.onnx_layers import Affine, ConvLayers, dense, folded, frame_mean, layers_of
 from acoustic_ad.detectors.stages import Size
+from acoustic_ad.errors import BundleError
 
 Array = npt.NDArray[np.float64]
 Made = tuple[str, ...]  # names of the outputs
@@ -24,10 +26,22 @@ LOG_VARIANCE_RANGE: Final = (-8.0, 4.0)
 OUTPUT_LOG_VARIANCE_RANGE: Final = (-4.0, 2.0)
 
 
+# Names of the arrays that a detector keeps.
+_ARRAY: Final = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
+_KEPT: Final = {
+    "dae": rf"[01]\.\d+\.{_ARRAY}",
+    "vae": rf"output_log_variance|(encoder|decoder)\.(0\.layers\.|layers\.)?\d+\.{_ARRAY}",
+    "ganomaly": rf"(encoder|decoder|second_encoder)\.(0\.layers\.|layers\.)?\d+\.{_ARRAY}",
+}
+
+
 def network_model(kind: str, state: State, patch_shape: Size, options: Mapping[str, Any], paper: bool) -> bytes:
-    """The ONNX model of a detector of this kind; raises what arrays that do not fit together raise, and KeyError."""
+    """The ONNX model of a detector of this kind; raises BundleError, and what arrays that do not fit together raise."""
+    if strange := sorted(name for name in state if not re.fullmatch(_KEPT[kind], name)):
+        raise BundleError(f"arrays that no {kind} network has: {', '.join(map(ascii, strange[:3]))}")
     graph = OnnxGraph(patch_shape)
-    return graph.model(NETWORKS[kind](graph, state, patch_shape, options, paper))
+    *score, residual, latent = NETWORKS[kind](graph, state, patch_shape, options, paper)
+    return graph.model({one: [BATCH] for one in score} | {residual: [BATCH, patch_shape[1]], latent: [BATCH, "d"]})
 
 
 def _dae(graph: OnnxGraph, state: State, patch_shape: Size, options: Mapping[str, Any], paper: bool) -> Made:

@@ -67,6 +67,8 @@ def score_clip(task: ScoreTask) -> Scored | Off | Unscored:
         return _unscored(error, task)
     except MemoryError:
         return Unscored("out_of_memory", "while the clip was decoded")
+    except BundleError as error:  # of a network that runs, but not with these patches
+        return Unscored("bad_model", str(error))
     absence = model.absence(verdict)
     if absence is not None:
         kind, reason = absence

@@ -246,7 +246,7 @@ class MachineModel:
         if not np.array_equal(parts.get("calibration", {}).get("scores", np.zeros(0)), calibration.scores):
             raise BundleError("the calibration scores in the weights and in bundle.json differ")
         model.calibration = calibration
-        model._try_out(mels)
+        model._try_out(mels, paper=runtime == "torch")  # by onnxruntime, each way is a network of its own
         return model
 
     def _take_judges(self, parts: dict[str, dict[str, npt.NDArray[Any]]], mels: int, runtime: Runtime) -> None:
@@ -262,11 +262,11 @@ class MachineModel:
         self.judges = [Judge.from_state(recipe, arrays, mels, runtime) for recipe, arrays in given]
         self.combination = Combination.from_state(parts["combination"], len(numbers))
 
-    def _try_out(self, mels: int) -> None:
+    def _try_out(self, mels: int, paper: bool) -> None:
         """Score silence: whatever does not fit together shows now, not in the middle of a job."""
         try:
             frames = 4 * max(judge.recipe.features.patch_frames for judge in self.judges)
-            verdict = self.score(np.full((frames, mels), -60.0, np.float32))
+            verdict = self.score_stream([np.full((frames, mels), -60.0, np.float32)], paper=paper)
             self.absence(verdict)
         except (ValueError, RuntimeError) as error:
             raise BundleError(f"the arrays do not fit together: {error}") from error
