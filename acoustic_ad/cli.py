@@ -22,7 +22,7 @@ from acoustic_ad.cli_notify import NotifyTargets, notify_app
 from acoustic_ad.cli_report import explain
 from acoustic_ad.cli_report import report as write_report
 from acoustic_ad.cli_schedule import schedule_app
-from acoustic_ad.cli_score import check_words, runtime_named, tell_score
+from acoustic_ad.cli_score import begin_runtime, check_words, tell_score
 from acoustic_ad.cli_signing import RequireSigned, SignKey, TrustedKeys, signing_key, trust_of
 from acoustic_ad.cli_watch import watching
 from acoustic_ad.console import answer, answer_json, command, complain, progress_bar, run_program, say
@@ -177,14 +177,15 @@ def score(
     Exit codes: 0 every clip accounted for, 1 the job failed, 2 usage, 3 some clips could not be scored (each is listed
     with its reason), 4 with --exit-on: a machine is in that state, 5 another job holds this database.
     """
+    open_log(log_format, log_level)
+    judged_by = begin_runtime(runtime)
+
     from acoustic_ad.jobs.notify_targets import read_targets
     from acoustic_ad.jobs.run import run_score
     from acoustic_ad.jobs.score import ScoreOptions
 
-    open_log(log_format, log_level)
     splits = tuple(split or ())
     check_words(exit_on, splits)
-    judged_by = runtime_named(runtime)
     asked = (out, machine, splits, new_only, rescore, retry_failed, allow_empty, clip_timeout, settle, exit_on)
     told, trusted = tuple(read_targets(notify or ())), trust_of(require_signed, trust)
     options = ScoreOptions(

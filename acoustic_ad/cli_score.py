@@ -25,11 +25,15 @@ def check_words(exit_on: str | None, splits: tuple[str, ...]) -> None:
             raise UsageError(f"--split {name}: must be one of {', '.join(SPLITS)}")
 
 
-def runtime_named(name: str) -> Runtime:
-    """The runtime that --runtime names; raises UsageError, also where it is not installed."""
+def begin_runtime(name: str) -> Runtime:
+    """The runtime that --runtime names; the server of its workers begins at once, where it costs no torch.
+
+    Raises UsageError, also where the runtime is not installed.
+    """
     from importlib.util import find_spec
 
     from acoustic_ad.errors import UsageError
+    from acoustic_ad.jobs.fork_server import begin_fork_server
 
     if name == "torch":
         return "torch"
@@ -37,6 +41,7 @@ def runtime_named(name: str) -> Runtime:
         raise UsageError(f"--runtime {name}: must be torch or onnx")
     if find_spec("onnxruntime") is None:
         raise UsageError("--runtime onnx needs onnxruntime, which is not installed: pip install onnxruntime")
+    begin_fork_server("onnx")
     return "onnx"
 
 

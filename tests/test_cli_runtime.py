@@ -19,25 +19,29 @@ from acoustic_ad.models.registry import Registry
 pytest.importorskip("onnxruntime")
 HEAVY = ("torch", "torchaudio", "librosa", "sklearn", "matplotlib", "numba")
 LONG_S = 135.0  # more than one stretch of 4096 frames
-ENSEMBLE = """
-# Assumes nothing: for tests.
-name = "tiny_ensemble"
-condition = "load"
-members = [
-    {{ name = "a", features = {{ n_mels = 32, patch_frames = 3 }}, {scorer},
-      detector = {{ kind = "dae", steps = 20, hidden = 16, layers = 2, predict = "centre" }} }},
-    {{ name = "b", features = {{ n_mels = 32, patch_frames = 8 }}, {scorer},
-      detector = {{ kind = "vae", net = "conv", steps = 10, width = 4, latent = 4 }} }},
-    {{ name = "c", features = {{ n_mels = 32, patch_frames = 8 }}, {scorer},
-      detector = {{ kind = "ganomaly", steps = 5, width = 4, latent = 4, batch_size = 8 }} }},
-]
-[features]
-n_mels = 32
+MEMBER = """
+[[members]]
+name = "{kind}"
+features = {{ n_mels = 32, patch_frames = 8 }}
+{scorer}
+detector = {{ kind = "{kind}", {options} }}
 """
+MEMBERS = {
+    "dae": 'steps = 20, hidden = 16, layers = 2, predict = "centre"',
+    "vae": 'net = "conv", steps = 10, width = 4, latent = 4',
+    "ganomaly": "steps = 5, width = 4, latent = 4, batch_size = 8",
+}
 SCORERS = {
     "statistics": 'scorer = { kind = "nearest_neighbour", statistics = ["residual", "spectrum_high", "latent"] }',
     "paper": 'scorer = { kind = "paper" }',
 }
+
+
+def ensemble(scorer: str) -> str:
+    """A recipe of all networks, with operating conditions."""
+    members = [MEMBER.format(kind=kind, options=options, scorer=scorer) for kind, options in MEMBERS.items()]
+    own = 'name = "tiny_ensemble"\ncondition = "load"\n[features]\nn_mels = 32\n[training]\nfolds = 2\n'
+    return "# Assumes nothing: for tests.\n" + own + "".join(members)
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,7 @@ def test_ensembles_and_conditions(scorer: str, recordings: Path, watched: Watche
         for number, file in enumerate(sorted(sound.iterdir()))
     ]
     write_manifest(sound, rows, "path,machine,split,label,session,load")
-    (tmp_path / "ensemble.toml").write_text(ENSEMBLE.format(scorer=SCORERS[scorer]))
+    (tmp_path / "ensemble.toml").write_text(ensemble(SCORERS[scorer]))
     acoustic_ad("train", sound, "--recipe", tmp_path / "ensemble.toml", "--models", models, "--workers", "2")
     kept = [judge.recipe.detector.kind for judge in Registry(models).load("fan")[0].judges]
     found = scored_by("onnx", sound, models, tmp_path, env=watched.env, code=0)

@@ -17,7 +17,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from acoustic_ad.detectors.base import Runtime
 from acoustic_ad.errors import ClipError, WorkersError
-from acoustic_ad.jobs.fork_server import PRELOADED, start_fork_server, startable, undisturbed
+from acoustic_ad.jobs.fork_server import start_fork_server, startable, undisturbed, worker_context
 from acoustic_ad.jobs.limits import LOADING_S, memory_share
 from acoustic_ad.jobs.pending import DEADLINE_S, SINGLY, Pending, handfuls, is_death, is_over, outcome
 from acoustic_ad.jobs.worker_process import ProgressPipe, Raised, start_worker, work_all
@@ -67,8 +67,7 @@ class Workers:
         self._pool = self._new_pool()
 
     def _new_pool(self) -> ProcessPool:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED[self._runtime])
+        context = worker_context(self._runtime)
         arguments = (self._progress, self.memory_gib)
         with startable():
             start_fork_server(context)

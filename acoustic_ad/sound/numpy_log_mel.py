@@ -15,7 +15,7 @@ FRAMES_AT_ONCE: Final = 64
 
 
 class NumpyLogMel(FramedLogMel):
-    """As `LogMel`; in single precision throughout where numpy has such a transform (from 2.0 on)."""
+    """As `LogMel`, in single precision as well."""
 
     def __init__(self, spec: FeatureSpec) -> None:
         super().__init__(spec)
@@ -32,7 +32,7 @@ class NumpyLogMel(FramedLogMel):
         mel = np.empty((len(windows), self.spec.n_mels), np.float32)
         for first in range(0, len(windows), FRAMES_AT_ONCE):
             part = slice(first, first + FRAMES_AT_ONCE)
-            spectrum = np.fft.rfft(windows[part] * self._window, axis=1)[:, self._bins].astype(np.complex64, copy=False)
+            spectrum = np.fft.rfft(windows[part] * self._window, axis=1)[:, self._bins]
             power = np.square(spectrum.real) + np.square(spectrum.imag)
             np.matmul(power, self._filters, out=mel[part])
         np.maximum(mel, np.float32(POWER_FLOOR), out=mel)
