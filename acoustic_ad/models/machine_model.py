@@ -60,6 +60,7 @@ class MachineModel:
         # [mels] each: what the clip-mean level and residual of normal clips look like
         self._normal: dict[str, Array] = {}
         self._presence: Presence | None = None  # made of it when first asked for
+        self._rounding = 0.0  # what a score may differ by from that of the runtime which calibrated the model
 
     @property
     def detector(self) -> FittedDetector | None:
@@ -159,10 +160,11 @@ class MachineModel:
         clips, levels = zip(*(reader.finish() for reader in readers), strict=True)
         scores = [np.array(judge.scorer.score(clip)) for judge, clip in zip(self.judges, clips, strict=True)]
         score = float(self._combined(scores))
+        weights = self.conditions.weights(self.calibration.condition, condition)
         z = (clips[0].statistics["residual"] - self._normal["residual_mean"]) / self._normal["residual_deviation"]
         return ClipScore(
             score,
-            self.calibration.p_value(score, self.conditions.weights(self.calibration.condition, condition)),
+            self.calibration.p_value(score - self._rounding, weights),
             levels[0] - self._normal["level_db"],
             z,
             float(levels[0].mean()),
@@ -227,10 +229,7 @@ class MachineModel:
         calibration: Calibration,
         runtime: Runtime = "torch",
     ) -> MachineModel:
-        """The model whose arrays `state` holds; without torch (`runtime` "onnx") it scores, and does nothing else.
-
-        Raises BundleError where names, shapes or finiteness do not fit.
-        """
+        """The model whose arrays `state` holds; by "onnx" it can only score. Raises BundleError where they do not fit."""
         for name, value in state.items():
             if not np.isfinite(value).all():
                 raise BundleError(f"array {name!r} contains NaN or Inf")
@@ -246,6 +245,7 @@ class MachineModel:
         if not np.array_equal(parts.get("calibration", {}).get("scores", np.zeros(0)), calibration.scores):
             raise BundleError("the calibration scores in the weights and in bundle.json differ")
         model.calibration = calibration
+        model._rounding = 0.0 if runtime == "torch" else calibration.rounding
         model._try_out(mels, paper=runtime == "torch")  # by onnxruntime, each way is a network of its own
         return model
 
