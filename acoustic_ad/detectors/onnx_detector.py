@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from acoustic_ad.detectors.base import Evidence, FloatArray, State
+from acoustic_ad.detectors.base import Evidence, FloatArray, State, check_state
 from acoustic_ad.detectors.onnx_networks import NETWORKS, network_model
 from acoustic_ad.detectors.stages import CONV_SCORING_BATCH, Size
 from acoustic_ad.errors import BundleError
@@ -67,8 +67,7 @@ class NumpyMahalanobis:
     """`mahalanobis.Mahalanobis`, learnt: its mean [mels] and precision [mels, mels]."""
 
     def __init__(self, state: State, mels: int) -> None:
-        if {name: np.shape(value) for name, value in state.items()} != {"mean": (mels,), "precision": (mels, mels)}:
-            raise BundleError(f"a mahalanobis detector keeps mean and precision of {mels} mels")
+        check_state(state, {"mean": np.zeros(mels), "precision": np.zeros((mels, mels))})
         self._mean, self._precision = state["mean"], state["precision"]
 
     def evidence(self, patches: FloatArray, paper: bool = True) -> Evidence:

@@ -39,6 +39,9 @@ def network_model(kind: str, state: State, patch_shape: Size, options: Mapping[s
     """The ONNX model of a detector of this kind; raises BundleError, and what arrays that do not fit together raise."""
     if strange := sorted(name for name in state if not re.fullmatch(_KEPT[kind], name)):
         raise BundleError(f"arrays that no {kind} network has: {', '.join(map(ascii, strange[:3]))}")
+    for name, value in state.items():
+        if np.asarray(value).dtype.kind != ("i" if name.endswith("num_batches_tracked") else "f"):
+            raise BundleError(f"weight {name!r} is of kind {np.asarray(value).dtype}")
     graph = OnnxGraph(patch_shape)
     *score, residual, latent = NETWORKS[kind](graph, state, patch_shape, options, paper)
     return graph.model({one: [BATCH] for one in score} | {residual: [BATCH, patch_shape[1]], latent: [BATCH, "d"]})

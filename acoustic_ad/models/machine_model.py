@@ -229,7 +229,7 @@ class MachineModel:
         calibration: Calibration,
         runtime: Runtime = "torch",
     ) -> MachineModel:
-        """The model whose arrays `state` holds; by "onnx" it can only score. Raises BundleError where they do not fit."""
+        """The model whose arrays `state` holds; by "onnx" it can only score. Raises BundleError: they do not fit."""
         for name, value in state.items():
             if not np.isfinite(value).all():
                 raise BundleError(f"array {name!r} contains NaN or Inf")
