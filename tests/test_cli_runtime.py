@@ -155,9 +155,9 @@ def test_a_second_run_by_either_runtime_has_nothing_to_do(
 ) -> None:
     words = ("score", recordings, "--models", dense, "--db", tmp_path / "a.db", "--json")
     first = acoustic_ad(*words, "--runtime", "onnx", env=watched.env).json
-    assert first["counts"]["scored"] == 44
-    assert acoustic_ad(*words).json["counts"]["already_scored"] == 44
-    assert acoustic_ad(*words, "--runtime", "onnx", env=watched.env).json["counts"]["already_scored"] == 44
+    assert first["clips"]["scored"] == 44
+    assert acoustic_ad(*words).json["clips"]["already_scored"] == 44
+    assert acoustic_ad(*words, "--runtime", "onnx", env=watched.env).json["clips"]["already_scored"] == 44
 
 
 def test_a_model_that_was_changed_is_refused(recordings: Path, dense: Path, watched: Watched, tmp_path: Path) -> None:
