@@ -22,7 +22,7 @@ from acoustic_ad.cli_notify import NotifyTargets, notify_app
 from acoustic_ad.cli_report import explain
 from acoustic_ad.cli_report import report as write_report
 from acoustic_ad.cli_schedule import schedule_app
-from acoustic_ad.cli_score import check_words, tell_score
+from acoustic_ad.cli_score import begin_runtime, check_words, tell_score
 from acoustic_ad.cli_signing import RequireSigned, SignKey, TrustedKeys, signing_key, trust_of
 from acoustic_ad.cli_watch import watching
 from acoustic_ad.console import answer, answer_json, command, complain, progress_bar, run_program, say
@@ -62,6 +62,10 @@ WorkerMemory = Annotated[
     typer.Option("--worker-memory", min=0.25, help="GiB a worker may take for clips (default: 2, less where RAM is)."),
 ]
 MachineName = Annotated[str | None, typer.Option("--machine", help="Name of the machine, for a flat folder of clips.")]
+RuntimeName = Annotated[
+    str,
+    typer.Option("--runtime", help="What judges clips: torch, or onnx, which starts at once and takes less memory."),
+]
 CORES = os.cpu_count() or 1
 
 
@@ -154,6 +158,7 @@ def score(
     ] = None,
     notify: NotifyTargets = None,
     worker_memory: WorkerMemory = None,
+    runtime: RuntimeName = "torch",
     metrics: Annotated[
         Path | None, typer.Option("--metrics", help="Also write metrics for Prometheus into this .prom file.")
     ] = None,
@@ -172,11 +177,13 @@ def score(
     Exit codes: 0 every clip accounted for, 1 the job failed, 2 usage, 3 some clips could not be scored (each is listed
     with its reason), 4 with --exit-on: a machine is in that state, 5 another job holds this database.
     """
+    open_log(log_format, log_level)
+    judged_by = begin_runtime(runtime)
+
     from acoustic_ad.jobs.notify_targets import read_targets
     from acoustic_ad.jobs.run import run_score
     from acoustic_ad.jobs.score import ScoreOptions
 
-    open_log(log_format, log_level)
     splits = tuple(split or ())
     check_words(exit_on, splits)
     asked = (out, machine, splits, new_only, rescore, retry_failed, allow_empty, clip_timeout, settle, exit_on)
@@ -184,6 +191,7 @@ def score(
     options = ScoreOptions(
         *(folder, models, db, workers, *asked),
         worker_memory_gib=worker_memory,
+        runtime=judged_by,
         targets=told,
         trust=trusted,
         every_s=None if every is None else length_of_time(every, "--every").total_seconds(),

@@ -8,6 +8,7 @@ from acoustic_ad.console import answer, answer_json, complain, say
 from acoustic_ad.console_log import log_is_open
 
 if TYPE_CHECKING:
+    from acoustic_ad.detectors.base import Runtime
     from acoustic_ad.jobs.score_report import ScoreReport
 
 
@@ -22,6 +23,26 @@ def check_words(exit_on: str | None, splits: tuple[str, ...]) -> None:
     for name in splits:
         if name not in SPLITS:
             raise UsageError(f"--split {name}: must be one of {', '.join(SPLITS)}")
+
+
+def begin_runtime(name: str) -> Runtime:
+    """The runtime that --runtime names; the server of its workers begins at once, where it costs no torch.
+
+    Raises UsageError, also where the runtime is not installed.
+    """
+    from importlib.util import find_spec
+
+    from acoustic_ad.errors import UsageError
+    from acoustic_ad.jobs.fork_server import begin_fork_server
+
+    if name == "torch":
+        return "torch"
+    if name != "onnx":
+        raise UsageError(f"--runtime {name}: must be torch or onnx")
+    if find_spec("onnxruntime") is None:
+        raise UsageError("--runtime onnx needs onnxruntime, which is not installed: pip install onnxruntime")
+    begin_fork_server("onnx")
+    return "onnx"
 
 
 def tell_score(report: ScoreReport, as_json: bool) -> None:

@@ -151,8 +151,11 @@ class Recipe(_Table):
         """The hop between frames in samples at the recipe's sample rate."""
         return round(self.features.hop_s * self.audio.sample_rate_hz)
 
-    def problems(self) -> list[str]:
-        """Impossible combinations across tables, each with the paths of its keys."""
+    def problems(self, detectors: bool = True) -> list[str]:
+        """Impossible combinations across tables, each with the paths of its keys.
+
+        Without `detectors` their options are not looked at: that loads torch.
+        """
         found = self.health.problems()
         features, rate = self.features, self.audio.sample_rate_hz
         if features.fmin_hz >= features.fmax_hz:
@@ -169,10 +172,10 @@ class Recipe(_Table):
                 f"{features.patch_frames}: frames between patches would never be heard"
             )
         if self.members or self.detector.kind == ENSEMBLE:
-            return found + self._member_problems()
-        return found + self._detector_problems()
+            return found + self._member_problems(detectors)
+        return found + (self._detector_problems() if detectors else [])
 
-    def _member_problems(self) -> list[str]:
+    def _member_problems(self, detectors: bool) -> list[str]:
         if self.detector.kind != ENSEMBLE or self.detector.options:
             return ["detector: a recipe has members or a detector, not both"]
         if not self.members:
@@ -180,7 +183,7 @@ class Recipe(_Table):
         own = {"patch_frames", "patch_hop_frames"}
         found = []
         for number, member in enumerate(self.members):
-            found += [f"members.{number}.{problem}" for problem in member.problems()]
+            found += [f"members.{number}.{problem}" for problem in member.problems(detectors)]
             if member.members:
                 found.append(f"members.{number}.members: an ensemble of ensembles is one ensemble: list them all")
             if member.audio != self.audio:
@@ -201,8 +204,11 @@ class Recipe(_Table):
         return []
 
 
-def parse_recipe(table: Mapping[str, Any], source: str) -> Recipe:
-    """The recipe in a TOML or JSON table; raises RecipeError that lists every problem with the path of its key."""
+def parse_recipe(table: Mapping[str, Any], source: str, detectors: bool = True) -> Recipe:
+    """The recipe in a TOML or JSON table; raises RecipeError that lists every problem with the path of its key.
+
+    `detectors`: as in `Recipe.problems`.
+    """
     problems, wrong = [], set()
     try:
         recipe = Recipe.model_validate(dict(table))
@@ -213,7 +219,7 @@ def parse_recipe(table: Mapping[str, Any], source: str) -> Recipe:
         if "detector" not in table:  # one of an ensemble is not missing, and any other is already said to be
             wrong.add("detector")
     # Wrong values hide no others: all errors come at once, but none that is about a default in a wrong value's place.
-    problems += [line for line in recipe.problems() if not _about(line, wrong)]
+    problems += [line for line in recipe.problems(detectors) if not _about(line, wrong)]
     if problems:
         raise RecipeError(f"recipe {source}:\n" + "\n".join(f"  {line}" for line in problems))
     return recipe

@@ -14,9 +14,12 @@ import time
 from collections.abc import Callable, Iterable
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from acoustic_ad.detectors.base import Runtime
 
 MACHINE = "fan/id_00"
 N_FFT, HOP, MELS, FRAMES = 1024, 512, 128, 5
@@ -94,14 +97,16 @@ def audio_ae(files: list[str], models: Path) -> tuple[int, float]:
     return len(files), time.perf_counter() - begun
 
 
-def score(files: list[str], models: Path, workers: int = 2, again: bool = False) -> tuple[int, float]:
+def score(
+    files: list[str], models: Path, workers: int = 2, again: bool = False, runtime: Runtime = "torch"
+) -> tuple[int, float]:
     """`acoustic-ad score`, from the first result to the last; `again`: the whole second run, with nothing new."""
     from acoustic_ad.jobs.score import ScoreOptions
     from acoustic_ad.jobs.score import score as run
 
     folder = Path(files[0]).parents[2]
     with tempfile.TemporaryDirectory() as temporary:
-        options = ScoreOptions(folder, models, str(Path(temporary) / "scores.db"), workers, settle_s=0)
+        options = ScoreOptions(folder, models, str(Path(temporary) / "scores.db"), workers, settle_s=0, runtime=runtime)
         times: list[float] = []
         report = run(options, lambda done, total: times.append(time.perf_counter()))
         if report.counts["scored"] != len(files):
@@ -130,6 +135,7 @@ CONTESTANTS: dict[str, Callable[..., tuple[int, float]]] = {
     "audio_ae": audio_ae,
     "score": score,
     "score1": lambda files, models: score(files, models, workers=1),
+    "score_onnx": lambda files, models: score(files, models, runtime="onnx"),
     "again": lambda files, models: score(files, models, again=True),
 }
 

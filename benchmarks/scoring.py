@@ -42,6 +42,7 @@ NAMES: Final = {
     "floor2": "floor, two processes",
     "score1": "score, one worker",
     "score": "score, two workers",
+    "score_onnx": "score, two workers, --runtime onnx",
     "score, FLAC": "score, two workers, FLAC",
     "again": "score again, nothing new",
 }
@@ -182,18 +183,40 @@ def _ratios(one: Found, other: Found) -> str:
 
 
 def cold_start(wav: list[Path], models: Path, root: Path, rounds: int) -> None:
-    """Ten clips by the whole command, nothing running before."""
+    """Ten clips by the whole command, nothing running before, by either runtime in turn."""
     folder = root / "ten" / "fan" / "test"
     folder.mkdir(parents=True)
     for clip in wav[:10]:
-        (folder / clip.name).hardlink_to(clip)  # a link out of the folder would not be read
-    seconds = []
+        (folder / clip.name).hardlink_to(clip)  # a link that leads out of the folder is refused
+    found: dict[str, list[tuple[float, float, float]]] = {"torch": [], "onnx": []}
     for number in range(rounds):
-        command = [sys.executable, "-m", "acoustic_ad", "score", str(root / "ten"), "--settle", "0", "--models"]
-        begun = time.perf_counter()
-        subprocess.run([*command, str(models), "--db", str(root / f"ten{number}.db")], check=True, capture_output=True)
-        seconds.append(time.perf_counter() - begun)
-    print(f"\nten clips, the whole command: {statistics.median(seconds):.1f} s ({min(seconds):.1f}-{max(seconds):.1f})")
+        for runtime, rows in found.items():
+            command = [sys.executable, "-m", "acoustic_ad", "score", str(root / "ten"), "--settle", "0"]
+            command += ["--models", str(models), "--db", str(root / f"{runtime}{number}.db"), "--runtime", runtime]
+            rows.append(_whole(command))
+    print("\n| ten clips, the whole command | s | CPU s | peak MB |\n| --- | --- | --- | --- |")
+    for runtime, rows in found.items():
+        seconds, cpu, peak = (sorted(column) for column in zip(*rows, strict=True))
+        middle = rounds // 2
+        spread = f"{seconds[middle]:.2f} ({seconds[0]:.2f}-{seconds[-1]:.2f})"
+        print(f"| --runtime {runtime} | {spread} | {cpu[middle]:.2f} | {peak[middle]:.0f} |")
+
+
+def _whole(command: list[str]) -> tuple[float, float, float]:
+    """(seconds, processor seconds of all processes, peak MB of all processes) of a command."""
+    before, begun = os.times(), time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        watched = _PeakMemory(process.pid)
+        code = process.wait()
+        seconds = time.perf_counter() - begun
+        peak = watched.stop()
+    if code:
+        raise SystemExit(f"exit {code}: {' '.join(command)}")
+    while _reap():
+        pass
+    after = os.times()
+    cpu = after.children_user - before.children_user + after.children_system - before.children_system
+    return seconds, cpu, peak
 
 
 def main() -> None:

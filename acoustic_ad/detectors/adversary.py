@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-from acoustic_ad.detectors.conv import ConvTrunk, Norm, Over, Size
+from acoustic_ad.detectors.conv import ConvTrunk, Norm
+from acoustic_ad.detectors.stages import Over, Size
 
 
 class Discriminator(nn.Module):

@@ -11,7 +11,7 @@ import math
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 State = Mapping[str, npt.NDArray[Any]]
+# What judges patches: torch, or onnxruntime and numpy, which load in a fraction of the time and the memory.
+Runtime = Literal["torch", "onnx"]
 
 
 class Options(BaseModel):
@@ -74,7 +76,20 @@ class Training:
     curve: tuple[Progress, ...] = ()
 
 
-class Detector(Protocol):
+class PatchJudge(Protocol):
+    """What scoring asks of a learnt detector, by whatever runtime."""
+
+    def evidence(self, patches: FloatArray, paper: bool = True) -> Evidence:
+        """Evidence for patches [N, frames, mels].
+
+        Where the paper score is not wanted, it may be NaN: with some detectors it costs more than all the rest.
+        """
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Named arrays that `Detector.load_state` turns back into the same detector."""
+
+
+class Detector(PatchJudge, Protocol):
     """Learns normal patches; gives evidence for any.
 
     Patches are normalised per band with the training mean and deviation. Scoring is deterministic, and a patch's
@@ -102,12 +117,6 @@ class Detector(Protocol):
         same shape that knows a similar machine: what is learnt step by step starts from there; others pass over it.
         """
 
-    def evidence(self, patches: FloatArray, paper: bool = True) -> Evidence:
-        """Evidence for patches [N, frames, mels].
-
-        Where the paper score is not wanted, it may be NaN: with some detectors it costs more than all the rest.
-        """
-
     def reconstruct(self, patches: FloatArray) -> FloatArray:
         """What the detector expected to hear in place of the patches, [N, frames, mels]."""
 
@@ -117,9 +126,6 @@ class Detector(Protocol):
         In evaluation mode, float32 in and out, of operations that do not depend on N, so that it can be exported. It
         stands for what is learnt so far: ask again after another `fit`.
         """
-
-    def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Named arrays that `load_state` turns back into the same detector."""
 
     def load_state(self, state: State) -> None:
         """Take over a `state`; raises BundleError where keys, shapes or finiteness do not fit."""

@@ -27,10 +27,11 @@ from acoustic_ad.detectors.base import (
     Training,
     register,
 )
-from acoustic_ad.detectors.conv import CONV_SCORING_BATCH, ConvDecoder, ConvEncoder, Over
+from acoustic_ad.detectors.conv import ConvDecoder, ConvEncoder
 from acoustic_ad.detectors.corruption import CorruptionOptions, corrupted
 from acoustic_ad.detectors.folding import DenseUnscored, Unscored
 from acoustic_ad.detectors.network import NetworkDetector
+from acoustic_ad.detectors.stages import CONV_SCORING_BATCH, Over
 from acoustic_ad.detectors.training import (
     SCORING_BATCH,
     TrainingOptions,

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from acoustic_ad.detectors.base import Runtime
 from acoustic_ad.errors import BundleError, ClipError
 from acoustic_ad.health.policy import clip_index
 from acoustic_ad.jobs.limits import deadline_paused
@@ -21,7 +22,8 @@ from acoustic_ad.models.machine_model import MachineModel
 from acoustic_ad.recipe import Recipe
 from acoustic_ad.scores.explain import standouts
 from acoustic_ad.sound.audio import mono_blocks, probe
-from acoustic_ad.sound.features import FeatureSpec, LogMel
+from acoustic_ad.sound.features import FeatureSpec, FramedLogMel, LogMel
+from acoustic_ad.sound.numpy_log_mel import NumpyLogMel
 from acoustic_ad.sound.sensor import SensorCheck
 
 FloatArray = npt.NDArray[np.float32]
@@ -52,7 +54,7 @@ def score_clip(task: ScoreTask) -> Scored | Off | Unscored:
     """Score a clip; every clip error becomes an Unscored, so that only bugs are exceptions."""
     try:
         with deadline_paused():
-            model, front_end, channels = _loaded(task.bundle, task.digest)
+            model, front_end, channels = _loaded(task.bundle, task.digest, task.runtime)
     except BundleError as error:
         return Unscored("bad_model", str(error))
     try:
@@ -65,6 +67,8 @@ def score_clip(task: ScoreTask) -> Scored | Off | Unscored:
         return _unscored(error, task)
     except MemoryError:
         return Unscored("out_of_memory", "while the clip was decoded")
+    except BundleError as error:  # of a network that runs, but not with these patches
+        return Unscored("bad_model", str(error))
     absence = model.absence(verdict)
     if absence is not None:
         kind, reason = absence
@@ -154,27 +158,28 @@ def _unscored(error: ClipError, task: ScoreTask) -> Unscored:
     return Unscored(error.code, error.reason, growing)
 
 
-_models: OrderedDict[tuple[Path, str | None], tuple[MachineModel, LogMel, int]] = OrderedDict()
-_front_ends: dict[FeatureSpec, LogMel] = {}
+_models: OrderedDict[tuple[Path, str | None, Runtime], tuple[MachineModel, FramedLogMel, int]] = OrderedDict()
+_front_ends: dict[tuple[FeatureSpec, Runtime], FramedLogMel] = {}
 
 
-def _loaded(bundle: Path, digest: str | None) -> tuple[MachineModel, LogMel, int]:
+def _loaded(bundle: Path, digest: str | None, runtime: Runtime = "torch") -> tuple[MachineModel, FramedLogMel, int]:
     """A bundle's model, the front-end that it was fitted behind, and the channels that were alive in training."""
-    key = (bundle, digest)
+    key = (bundle, digest, runtime)
     if key not in _models:
-        model, info = read_bundle(bundle, digest=digest)
+        model, info = read_bundle(bundle, digest=digest, runtime=runtime)
         spec = feature_spec(model.recipe)
         if info.feature_spec is None or info.feature_spec.digest != spec.digest:
             raise BundleError("the model was fitted on features made elsewhere: it cannot score sound files")
         channels = info.extra.get(CHANNELS)
-        _models[key] = (model, _front_end(spec), channels if isinstance(channels, int) else 0)
+        _models[key] = (model, _front_end(spec, runtime), channels if isinstance(channels, int) else 0)
         while len(_models) > MODELS_KEPT:
             _models.popitem(last=False)
     _models.move_to_end(key)
     return _models[key]
 
 
-def _front_end(spec: FeatureSpec) -> LogMel:
-    if spec not in _front_ends:
-        _front_ends[spec] = LogMel(spec)
-    return _front_ends[spec]
+def _front_end(spec: FeatureSpec, runtime: Runtime = "torch") -> FramedLogMel:
+    key = (spec, runtime)
+    if key not in _front_ends:
+        _front_ends[key] = LogMel(spec) if runtime == "torch" else NumpyLogMel(spec)
+    return _front_ends[key]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from acoustic_ad.errors import WorkersError
+
+if TYPE_CHECKING:
+    from acoustic_ad.detectors.base import Runtime
 
 _NEXT_STEPS: Final = {
     errno.EMFILE: "allow this job more open files (ulimit -n)",
@@ -24,12 +28,50 @@ _NEXT_STEPS: Final = {
     errno.ENOENT: "/dev/shm and the folder of temporary files (TMPDIR) must exist",
     errno.ENOSYS: "this system has no semaphores: mount /dev/shm",
 }
-# Loaded once, before any worker is forked: they bring torch and scikit-learn with them.
-PRELOADED = ["acoustic_ad.jobs.clip_work", "acoustic_ad.jobs.train_work", "acoustic_ad.jobs.workers"]
+# Loaded once, before any worker is forked.
+PRELOADED: Final[Mapping[Runtime, list[str]]] = {
+    "torch": ["torch", "acoustic_ad.jobs.clip_work", "acoustic_ad.jobs.train_work", "acoustic_ad.jobs.workers"],
+    # What the work loads besides, each worker would load again.
+    "onnx": [
+        *("onnxruntime", "acoustic_ad.jobs.clip_work", "acoustic_ad.jobs.workers"),
+        *("acoustic_ad.scores.calibration", "numpy.fft", "safetensors.numpy", "threadpoolctl"),
+    ],
+}
+
+
+def worker_context(runtime: Runtime) -> Any:
+    """The context of processes that are forked from the server, which has the libraries of `runtime` loaded."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED[runtime])
+    return context
+
+
+def begin_fork_server(runtime: Runtime) -> None:
+    """Start it without waiting: it loads its libraries while this process loads its own.
+
+    What goes wrong is left to `start_fork_server` to say, if there is any work at all.
+    """
+    worker_context(runtime)
+    with suppress(OSError, EOFError):
+        _start_mute()
 
 
 def start_fork_server(context: Any) -> None:
-    """Start it and wait until it has loaded its libraries, which takes seconds: it must be possible to interrupt that.
+    """Start it and wait until its libraries are loaded, which takes seconds: it must be possible to interrupt that."""
+    _start_mute()
+    try:
+        first = context.Process(target=_nothing)
+        first.start()
+        first.join()
+    except BaseException:
+        pid = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
+        if pid is not None:  # the exit of this process would wait for it
+            os.kill(pid, signal.SIGKILL)
+        raise
+
+
+def _start_mute() -> None:
+    """Start the server, unless it runs.
 
     It is deaf to Ctrl-C, which the terminal sends to the whole group. It is mute, because what is ended while it starts
     would show its traceback, and because a pipe behind the program would wait for the server's end too.
@@ -47,15 +89,6 @@ def start_fork_server(context: Any) -> None:
             os.close(copy)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(null)
-    try:
-        first = context.Process(target=_nothing)
-        first.start()
-        first.join()
-    except BaseException:
-        pid = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
-        if pid is not None:  # the exit of this process would wait for it
-            os.kill(pid, signal.SIGKILL)
-        raise
 
 
 def _nothing() -> None:

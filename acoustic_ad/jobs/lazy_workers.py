@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
+from acoustic_ad.detectors.base import Runtime
 from acoustic_ad.errors import ClipError
 from acoustic_ad.jobs.workers import Result, Task, Workers
 
@@ -13,8 +14,8 @@ from acoustic_ad.jobs.workers import Result, Task, Workers
 class LazyWorkers:
     """Workers that start with the first task: a run with nothing to do loads no model and no torch."""
 
-    def __init__(self, count: int, memory_gib: float | None = None) -> None:
-        self._count, self._memory_gib = count, memory_gib
+    def __init__(self, count: int, memory_gib: float | None = None, runtime: Runtime = "torch") -> None:
+        self._count, self._memory_gib, self._runtime = count, memory_gib, runtime
         self._workers: Workers | None = None
 
     def map(
@@ -29,7 +30,7 @@ class LazyWorkers:
         if first is None:
             return
         if self._workers is None:
-            self._workers = Workers(self._count, memory_gib=self._memory_gib)
+            self._workers = Workers(self._count, memory_gib=self._memory_gib, runtime=self._runtime)
         yield from self._workers.map(function, chain([first], ahead), rehearsal)
 
     def __enter__(self) -> LazyWorkers:

@@ -128,7 +128,7 @@ class _Job:
     def run(self, on_progress: Callable[[int, int], None]) -> None:
         """Score, first what is new, then what turned out to be a copy of something that failed."""
         try:
-            with LazyWorkers(self.options.workers, self.options.worker_memory_gib) as workers:
+            with LazyWorkers(*self.options.worker_terms) as workers:
                 self._work(self.clips, workers, on_progress)
                 self._work(self.planner.take_twins(), workers, on_progress)
         except BaseException as error:
@@ -179,7 +179,7 @@ class _Job:
                 if plan.task is None:
                     ready.append((plan, plan.error or ClipError("unreadable", "")))
                     continue
-                task = replace(plan.task, settle_s=self.options.settle_s)
+                task = replace(plan.task, settle_s=self.options.settle_s, runtime=self.options.runtime)
                 planned[task] = plan
                 yield task, deadline_s(plan.fact.size / BYTES_A_SECOND, self.options.clip_timeout_s)
 

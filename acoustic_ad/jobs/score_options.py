@@ -11,6 +11,7 @@ from acoustic_ad.jobs.notify_targets import Target
 from acoustic_ad.jobs.stale_models import STALE_AFTER
 
 if TYPE_CHECKING:
+    from acoustic_ad.detectors.base import Runtime
     from acoustic_ad.models.signing import Trust
 
 
@@ -37,3 +38,9 @@ class ScoreOptions:
     trust: Trust | None = None  # only models signed by one of its keys are used
     every_s: float | None = None  # from start to start, where a scheduler starts the job
     stale_after: timedelta = STALE_AFTER  # models that are older are spoken of
+    runtime: Runtime = "torch"  # what judges the clips
+
+    @property
+    def worker_terms(self) -> tuple[int, float | None, Runtime]:
+        """How many workers, the GiB that each may take, and what judges in them."""
+        return self.workers, self.worker_memory_gib, self.runtime

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from acoustic_ad.errors import ClipError
 
 if TYPE_CHECKING:
+    from acoustic_ad.detectors.base import Runtime
     from acoustic_ad.recipe import Recipe
 
 
@@ -42,6 +43,7 @@ class ScoreTask:
     bundle: Path
     columns: tuple[tuple[str, str], ...] = ()  # of the manifest, by name: a recipe may go by one of them
     digest: str | None = None  # of the bundle, as the job has checked it: no other may take its place meanwhile
+    runtime: Runtime = "torch"  # what judges the clip
     settle_s: float = 0.0  # a file whose header leaves its length open is complete when left alone for this long
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
@@ -63,11 +64,11 @@ def start_worker(progress: ProgressPipe | None, memory_gib: float) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     os.close(null)
-    import torch
     from threadpoolctl import threadpool_limits
 
     # One thread a worker, for torch and for what numpy computes with: more threads than cores wait for one another.
-    torch.set_num_threads(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
     threadpool_limits(1)
     begin_worker(memory_gib)
 

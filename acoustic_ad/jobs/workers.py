@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
+from acoustic_ad.detectors.base import Runtime
 from acoustic_ad.errors import ClipError, WorkersError
-from acoustic_ad.jobs.fork_server import PRELOADED, start_fork_server, startable, undisturbed
+from acoustic_ad.jobs.fork_server import start_fork_server, startable, undisturbed, worker_context
 from acoustic_ad.jobs.limits import LOADING_S, memory_share
 from acoustic_ad.jobs.pending import DEADLINE_S, SINGLY, Pending, handfuls, is_death, is_over, outcome
 from acoustic_ad.jobs.worker_process import ProgressPipe, Raised, start_worker, work_all
@@ -46,18 +47,27 @@ class Workers:
     worker that had to be killed is replaced within milliseconds, and no thread or open file of the parent is copied.
     """
 
-    def __init__(self, count: int, *, memory_gib: float | None = None, progress: ProgressPipe | None = None) -> None:
-        """`memory_gib`: what each worker may take for clips, beyond its libraries; `memory_share` where it is None."""
+    def __init__(
+        self,
+        count: int,
+        *,
+        memory_gib: float | None = None,
+        progress: ProgressPipe | None = None,
+        runtime: Runtime = "torch",
+    ) -> None:
+        """`memory_gib`: what each worker may take for clips, beyond its libraries; `memory_share` where it is None.
+
+        `runtime`: whose libraries are loaded beforehand. They stay those of the first workers that a process starts.
+        """
         self.count = count
         self.memory_gib = memory_share(count) if memory_gib is None else memory_gib
-        self._progress = progress
+        self._progress, self._runtime = progress, runtime
         self._pending: dict[int, Pending] = {}
         self._revivals = 0
         self._pool = self._new_pool()
 
     def _new_pool(self) -> ProcessPool:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
+        context = worker_context(self._runtime)
         arguments = (self._progress, self.memory_gib)
         with startable():
             start_fork_server(context)

@@ -44,6 +44,7 @@ from acoustic_ad.models.signing import SIGNATURE_NAME, SigningKey, Trust, read_s
 from acoustic_ad.recipe import parse_recipe
 
 if TYPE_CHECKING:  # torch and scikit-learn take seconds to import; listing models needs neither
+    from acoustic_ad.detectors.base import Runtime
     from acoustic_ad.models.machine_model import MachineModel
     from acoustic_ad.scores.calibration import Calibration
 
@@ -111,18 +112,20 @@ def read_info(path: Path, trust: Trust | None = None) -> BundleInfo:
         raise BundleError(f"{path} was refused: {_in_short(error)}") from error
 
 
-def read_bundle(path: Path, trust: Trust | None = None, digest: str | None = None) -> tuple[MachineModel, BundleInfo]:
+def read_bundle(
+    path: Path, trust: Trust | None = None, digest: str | None = None, runtime: Runtime = "torch"
+) -> tuple[MachineModel, BundleInfo]:
     """The model in the bundle folder `path`, which stands where it was written: `<machine's folder>/<version>`.
 
     Everything is checked before anything is built, and the signature, where there is a `trust`, before all else. With
-    `digest` it must still be the model of that digest, which has been checked before. Raises BundleError with the
-    reason.
+    `digest` it must still be the model of that digest, which has been checked before. Without torch (`runtime` "onnx")
+    the model scores, and does nothing else. Raises BundleError with the reason.
     """
     try:
         info, weights = _read_files(path, trust)
         if digest not in (None, info.digest):
             raise BundleError("it is not the model any more that was checked before: run again")
-        return _build(_in_its_place(path, info), unpack_arrays(weights)), info
+        return _build(_in_its_place(path, info), unpack_arrays(weights), runtime), info
     except BundleError as error:
         raise BundleError(f"{path} was refused: {_in_short(error)}") from error
 
@@ -188,14 +191,14 @@ def _facts_of(weights: bytes) -> FileFacts:
     return FileFacts(bytes=len(weights), sha256=sha256(weights))
 
 
-def _build(info: BundleInfo, state: Arrays) -> MachineModel:
+def _build(info: BundleInfo, state: Arrays, runtime: Runtime = "torch") -> MachineModel:
     from acoustic_ad.models.machine_model import MachineModel
 
     spec = info.feature_spec
     try:
-        recipe = parse_recipe(info.recipe.model_dump(mode="json"), JSON_NAME)
+        recipe = parse_recipe(info.recipe.model_dump(mode="json"), JSON_NAME, detectors=runtime == "torch")
         with np.errstate(all="ignore"):  # hostile numbers overflow; what comes of it is refused, not warned about
-            model = MachineModel.from_state(recipe, state, _calibration(info, state))
+            model = MachineModel.from_state(recipe, state, _calibration(info, state), runtime)
             kept = model.state()
     except MISFITS as error:
         raise BundleError(f"its parts do not fit together: {error}") from error

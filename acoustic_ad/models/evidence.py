@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from acoustic_ad.detectors.base import Detector
+from acoustic_ad.detectors.base import PatchJudge
 from acoustic_ad.errors import BundleError, ClipError
 from acoustic_ad.recipe import Recipe
 from acoustic_ad.scores.evidence import Array, ClipEvidence, EvidenceSum
@@ -68,7 +68,7 @@ class ClipReader:
     def __init__(
         self,
         recipe: Recipe,
-        detector: Detector,
+        detector: PatchJudge,
         normaliser: BandNormaliser,
         statistics: Collection[str] = (),
         paper: bool = True,

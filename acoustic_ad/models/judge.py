@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from acoustic_ad.detectors.base import detector_class
+from acoustic_ad.detectors.base import Detector, PatchJudge, Runtime, detector_class
+from acoustic_ad.detectors.onnx_detector import detector_without_torch
 from acoustic_ad.errors import BundleError, NotFittedError
 from acoustic_ad.models.evidence import BandNormaliser, ClipReader
 from acoustic_ad.models.fitting import FittedDetector
@@ -63,10 +64,11 @@ class Judge:
         return {f"{part}.{name}": value for part, arrays in parts.items() for name, value in arrays.items()}
 
     @classmethod
-    def from_state(cls, recipe: Recipe, parts: Mapping[str, Arrays], mels: int) -> Judge:
+    def from_state(cls, recipe: Recipe, parts: Mapping[str, Arrays], mels: int, runtime: Runtime = "torch") -> Judge:
         """The judge of log-mels of so many mels whose arrays `parts` holds.
 
-        Raises BundleError where names, shapes or finiteness do not fit.
+        Without torch (`runtime` "onnx") it scores, and does nothing else. Raises BundleError where names, shapes or
+        finiteness do not fit, or where the detector needs torch.
         """
         if extra := parts.keys() - {"normaliser", "detector", "scorer"}:
             raise BundleError(f"unexpected arrays: {', '.join(sorted(extra))}")
@@ -74,10 +76,19 @@ class Judge:
         normaliser = BandNormaliser.from_state(parts.get("normaliser", {}))
         if len(normaliser.mean) != mels:  # before a network of that many inputs asks for the memory
             raise BundleError(f"the normaliser is of {len(normaliser.mean)} mels, the model of {mels}")
-        kind = detector_class(recipe.detector.kind)
-        shape = (recipe.features.patch_frames, len(normaliser.mean))
-        detector = kind(kind.Options(**recipe.detector.options), shape, recipe.seed)
-        detector.load_state(parts.get("detector", {}))
-        judge._fitted = FittedDetector(normaliser, detector, evidence=())
+        detector = _learnt(recipe, parts.get("detector", {}), mels, runtime)
+        # What `fit` and the pictures ask of a detector beyond scoring, they ask of one by torch.
+        judge._fitted = FittedDetector(normaliser, cast(Detector, detector), evidence=())
         judge.scorer.load_state(parts.get("scorer", {}))
         return judge
+
+
+def _learnt(recipe: Recipe, state: Arrays, mels: int, runtime: Runtime) -> PatchJudge:
+    """The recipe's detector with the arrays `state`."""
+    table, shape = recipe.detector, (recipe.features.patch_frames, mels)
+    if runtime == "onnx":
+        return detector_without_torch(table.kind, table.options, shape, state)
+    kind = detector_class(table.kind)
+    detector = kind(kind.Options(**table.options), shape, recipe.seed)
+    detector.load_state(state)
+    return detector

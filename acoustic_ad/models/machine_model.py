@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from acoustic_ad.detectors.base import ProgressCallback
+from acoustic_ad.detectors.base import ProgressCallback, Runtime
 from acoustic_ad.errors import BundleError, ClipError, NotFittedError
 from acoustic_ad.models.combination import Combination, helpful
 from acoustic_ad.models.conditions import Conditions
@@ -60,6 +60,7 @@ class MachineModel:
         # [mels] each: what the clip-mean level and residual of normal clips look like
         self._normal: dict[str, Array] = {}
         self._presence: Presence | None = None  # made of it when first asked for
+        self._rounding = 0.0  # what a score may differ by from that of the runtime which calibrated the model
 
     @property
     def detector(self) -> FittedDetector | None:
@@ -159,10 +160,11 @@ class MachineModel:
         clips, levels = zip(*(reader.finish() for reader in readers), strict=True)
         scores = [np.array(judge.scorer.score(clip)) for judge, clip in zip(self.judges, clips, strict=True)]
         score = float(self._combined(scores))
+        weights = self.conditions.weights(self.calibration.condition, condition)
         z = (clips[0].statistics["residual"] - self._normal["residual_mean"]) / self._normal["residual_deviation"]
         return ClipScore(
             score,
-            self.calibration.p_value(score, self.conditions.weights(self.calibration.condition, condition)),
+            self.calibration.p_value(score - self._rounding, weights),
             levels[0] - self._normal["level_db"],
             z,
             float(levels[0].mean()),
@@ -221,9 +223,13 @@ class MachineModel:
 
     @classmethod
     def from_state(
-        cls, recipe: Recipe, state: Mapping[str, npt.NDArray[Any]], calibration: Calibration
+        cls,
+        recipe: Recipe,
+        state: Mapping[str, npt.NDArray[Any]],
+        calibration: Calibration,
+        runtime: Runtime = "torch",
     ) -> MachineModel:
-        """The model whose arrays `state` holds; raises BundleError where names, shapes or finiteness do not fit."""
+        """The model whose arrays `state` holds; by "onnx" it can only score. Raises BundleError: they do not fit."""
         for name, value in state.items():
             if not np.isfinite(value).all():
                 raise BundleError(f"array {name!r} contains NaN or Inf")
@@ -231,33 +237,36 @@ class MachineModel:
         model = cls(recipe)
         model._normal = _checked_normal(parts.get("normal", {}))
         mels = len(model._normal["level_db"])
-        model._take_judges({name: parts.pop(name) for name in list(parts) if name not in NOT_OF_A_JUDGE}, mels)
+        of_judges = {name: parts[name] for name in parts if name not in NOT_OF_A_JUDGE}
+        model._take_judges(of_judges, mels, runtime)
         model.conditions = Conditions.from_state(parts.get("conditions", {}), calibration.conditions, mels)
         if bool(recipe.condition) != bool(calibration.conditions):
             raise BundleError("the recipe and the calibration disagree about operating conditions")
         if not np.array_equal(parts.get("calibration", {}).get("scores", np.zeros(0)), calibration.scores):
             raise BundleError("the calibration scores in the weights and in bundle.json differ")
         model.calibration = calibration
-        model._try_out(mels)
+        model._rounding = 0.0 if runtime == "torch" else calibration.rounding
+        model._try_out(mels, paper=runtime == "torch")  # by onnxruntime, each way is a network of its own
         return model
 
-    def _take_judges(self, parts: dict[str, dict[str, npt.NDArray[Any]]], mels: int) -> None:
+    def _take_judges(self, parts: dict[str, dict[str, npt.NDArray[Any]]], mels: int, runtime: Runtime) -> None:
         if not self.recipe.members:
-            self.judges = [Judge.from_state(self.recipe, parts, mels)]
+            self.judges = [Judge.from_state(self.recipe, parts, mels, runtime)]
             return
         numbers = [number for number in range(len(self.recipe.members)) if f"judge_{number}" in parts]
         if set(parts) != {"combination", *(f"judge_{number}" for number in numbers)} or not numbers:
             raise BundleError(f"an ensemble keeps its judges and their combination, the bundle has {sorted(parts)}")
         self.kept = numbers
         recipes = self.recipe.judges
-        self.judges = [Judge.from_state(recipes[number], _parts(parts[f"judge_{number}"]), mels) for number in numbers]
+        given = [(recipes[number], _parts(parts[f"judge_{number}"])) for number in numbers]
+        self.judges = [Judge.from_state(recipe, arrays, mels, runtime) for recipe, arrays in given]
         self.combination = Combination.from_state(parts["combination"], len(numbers))
 
-    def _try_out(self, mels: int) -> None:
+    def _try_out(self, mels: int, paper: bool) -> None:
         """Score silence: whatever does not fit together shows now, not in the middle of a job."""
         try:
             frames = 4 * max(judge.recipe.features.patch_frames for judge in self.judges)
-            verdict = self.score(np.full((frames, mels), -60.0, np.float32))
+            verdict = self.score_stream([np.full((frames, mels), -60.0, np.float32)], paper=paper)
             self.absence(verdict)
         except (ValueError, RuntimeError) as error:
             raise BundleError(f"the arrays do not fit together: {error}") from error

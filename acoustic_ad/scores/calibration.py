@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,8 @@ import numpy.typing as npt
 from acoustic_ad.errors import BundleError
 from acoustic_ad.scores.clip_score import IntArray
 from acoustic_ad.scores.evidence import Array
+
+ROUNDING: Final = 1e-5  # of the largest score: many times what single precision makes of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,14 @@ class Calibration:
             return float((1.0 + weights[self.scores >= score].sum()) / (1.0 + weights.sum()))
         beyond = len(self.scores) - int(np.searchsorted(self.scores, score, side="left"))
         return (1 + beyond) / (len(self.scores) + 1)
+
+    @property
+    def rounding(self) -> float:
+        """By how much a score may differ where something else than torch computes it.
+
+        A clip that was calibrated with has its own score among the others: rounding must not put it above itself.
+        """
+        return ROUNDING * float(np.abs(self.scores).max())
 
     @property
     def smallest_p(self) -> float:

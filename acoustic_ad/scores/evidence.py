@@ -13,7 +13,6 @@ from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
 
 Array = npt.NDArray[np.float64]
 Statistic = Literal[
@@ -149,7 +148,7 @@ def _modulation(frames: npt.NDArray[np.float32]) -> tuple[Array, int]:
     segments = np.lib.stride_tricks.sliding_window_view(groups, length, axis=0)[:: SEGMENT_FRAMES // 2]
     swings = segments - segments.mean(axis=2, keepdims=True)
     swings *= np.hanning(length + 2)[1:-1].astype(swings.dtype)
-    spectrum = scipy.fft.rfft(swings, n=SEGMENT_FRAMES, axis=2)  # in single precision, as numpy's is not
+    spectrum = np.fft.rfft(swings, n=SEGMENT_FRAMES, axis=2)  # in the precision of the swings, which is single
     parts = np.asarray(spectrum, np.complex128)
     energy = (np.square(parts.real) + np.square(parts.imag)).sum(axis=0)  # [groups, bins]
     bands = np.add.reduceat(energy[:, : MODULATION_BINS[-1]], MODULATION_BINS[:-1], axis=1) / np.diff(MODULATION_BINS)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from acoustic_ad.errors import ClipError
+
+if TYPE_CHECKING:  # it takes seconds to import, and the spec and patches do without
+    import torch
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -71,6 +74,8 @@ def _mel_spectrogram(spec: FeatureSpec) -> Any:
     own. That guards its compiled kernels; the mel transform is plain torch, so the check is told there is no CUDA.
     The filters are computed in double precision: in single they are off by up to 3e-4 dB.
     """
+    import torch
+
     cuda, dtype = torch.version.cuda, torch.get_default_dtype()
     torch.version.cuda = None
     torch.set_default_dtype(torch.float64)
@@ -97,6 +102,8 @@ def _filter_blocks(filters: torch.Tensor) -> list[tuple[int, int, torch.Tensor]]
 
     For a spectrum whose real and imaginary parts stand side by side, so that each filter value stands twice.
     """
+    import torch
+
     blocks = []
     for group in filters.repeat_interleave(2, dim=0).chunk(4, dim=1):
         used = torch.nonzero(group.any(dim=1)).flatten()
@@ -105,27 +112,16 @@ def _filter_blocks(filters: torch.Tensor) -> list[tuple[int, int, torch.Tensor]]
     return blocks
 
 
-class LogMel:
+class FramedLogMel(ABC):
     """The front-end: 10 log10(max(mel power, 1e-10)), HTK mel filters without area normalisation.
 
     Frames are centred as in librosa and DCASE code: frame k is centred on sample k * hop, with the ends mirrored, so
     n samples give 1 + n // hop frames. The stream is cut where frames allow, so memory does not grow with length.
+    Whoever computes with it (torch here, numpy in `numpy_log_mel`) says what makes a frame.
     """
 
     def __init__(self, spec: FeatureSpec) -> None:
         self.spec = spec
-        self._mel = _mel_spectrogram(spec)
-        self._filters = _filter_blocks(self._mel.mel_scale.fb)
-
-    @property
-    def window(self) -> torch.Tensor:
-        """The window [n_fft] that a frame is weighted with."""
-        return torch.as_tensor(self._mel.spectrogram.window)
-
-    @property
-    def filters(self) -> torch.Tensor:
-        """The mel filters [bins, mels] on the power in each bin of a frame's transform."""
-        return torch.as_tensor(self._mel.mel_scale.fb)
 
     def __call__(self, waveform: npt.ArrayLike) -> FloatArray:
         """Log-mel [frames, mels] in dB of a whole mono waveform [samples] within -1..1; see `stream`."""
@@ -159,7 +155,36 @@ class LogMel:
         if len(tail) >= self.spec.n_fft:
             yield self._frames(tail)
 
+    @abstractmethod
     def _frames(self, samples: FloatArray) -> FloatArray:
+        """Log-mel [k, mels] in dB of the frames that begin at every hop-th of the samples [n]."""
+
+
+class LogMel(FramedLogMel):
+    """The front-end by torch, which models learn from."""
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        super().__init__(spec)
+        self._mel = _mel_spectrogram(spec)
+        self._filters = _filter_blocks(self._mel.mel_scale.fb)
+
+    @property
+    def window(self) -> torch.Tensor:
+        """The window [n_fft] that a frame is weighted with."""
+        import torch
+
+        return torch.as_tensor(self._mel.spectrogram.window)
+
+    @property
+    def filters(self) -> torch.Tensor:
+        """The mel filters [bins, mels] on the power in each bin of a frame's transform."""
+        import torch
+
+        return torch.as_tensor(self._mel.mel_scale.fb)
+
+    def _frames(self, samples: FloatArray) -> FloatArray:
+        import torch
+
         with torch.inference_mode():
             spectrum = self._mel.spectrogram(torch.from_numpy(np.ascontiguousarray(samples))).T
             # Real and imaginary parts side by side, [frames, 2 bins]: the filters add up their squares, so that no

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
+import scipy  # its parts load when first asked for: scipy.fft takes a third of a second, and scoring does without
 
 from acoustic_ad.sound.envelopes import gain_of, tukey
 
