@@ -170,18 +170,18 @@ def _train_groups(
     """Read a group's clips while earlier groups are learnt, so that the features of a few groups only take room."""
     running: list[tuple[MachineTask, Pending]] = []
     total = sum(len(clips) for machines in groups.values() for clips in machines.values())
-    done = 0
+    before = 0  # clips of the machines that have been read
 
-    def heard() -> None:
-        nonlocal done
-        done += 1
-        if done % NEWS_EVERY_CLIPS == 0 or done >= total:
-            listen(TrainNews("reading clips", done, total))
+    def heard(clips: int) -> None:
+        if clips % NEWS_EVERY_CLIPS == 0:
+            listen(TrainNews("reading clips", before + clips, total))
 
     for name, machines in groups.items():
         learnable = []
         for machine, clips in machines.items():
             found = read_machine(machine, clips, options.recipe, workers, place, options.clip_timeout_s, heard)
+            before += len(clips)
+            heard(0)
             if len(found.learnt) < FEWEST_CLIPS:
                 reason = f"{len(found.learnt)} usable normal clips of {len(clips)}; training needs {FEWEST_CLIPS}"
                 report.refused.append((machine, reason, found.left_out))

@@ -83,7 +83,7 @@ def read_machine(
     workers: Workers,
     place: FeaturePlace,
     clip_timeout_s: float | None = None,
-    on_clip: Callable[[], None] = lambda: None,
+    on_progress: Callable[[int], None] = lambda clips: None,
 ) -> MachineClips:
     """Features of a machine's clips, in a file; those that cannot be read, or show a broken sensor, are named.
 
@@ -102,8 +102,9 @@ def read_machine(
     )
     heard = _Heard()
     with gathering(files, len(readable), recipe.features.n_mels) as gathered:
-        for clip, (_, result) in zip(readable, workers.map(read_features, tasks, reading_rehearsal), strict=True):
-            on_clip()
+        results = workers.map(read_features, tasks, reading_rehearsal)
+        for number, (clip, (_, result)) in enumerate(zip(readable, results, strict=True), start=1):
+            on_progress(number)
             if isinstance(result, ClipError | Unscored):
                 left_out.append(_left_out(clip.clip_id, result.code, result.reason))
             else:
