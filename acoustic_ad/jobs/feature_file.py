@@ -109,9 +109,11 @@ class FeatureFile:
 
     def clips(self, numbers: IntArray) -> ClipRows:
         """The log-mels of some clips, by number, in that order."""
-        chosen = self.index[numbers]
-        scale = np.stack([chosen["step_db"], chosen["middle_db"]], axis=1)
-        return ClipRows(self.rows, chosen["start"].astype(np.int64), chosen["frames"].astype(np.int64), scale)
+        start, frames, step_db, middle_db = (
+            self.index[name][numbers] for name in ("start", "frames", "step_db", "middle_db")
+        )
+        scale = np.stack([step_db, middle_db], axis=1)
+        return ClipRows(self.rows, start.astype(np.int64), frames.astype(np.int64), scale)
 
 
 class FeatureWriter:
