@@ -96,6 +96,9 @@ def train(
     promote: Annotated[bool, typer.Option(help="Make the new models current.")] = True,
     allow: Annotated[bool, typer.Option("--allow", help="Train in spite of findings in the manifest.")] = False,
     seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Instead of the recipe's seed.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", help="Keep the clips' features in this folder, for other trainings.")
+    ] = None,
     clip_timeout: Timeout = None,
     sign_key: SignKey = None,
     require_signed: RequireSigned = False,
@@ -118,7 +121,7 @@ def train(
     if seed is not None:
         loaded = loaded.model_copy(update={"seed": seed})
     keys = (signing_key(sign_key), trust_of(require_signed, trust))
-    options = TrainOptions(data, loaded, models, workers, promote, allow, clip_timeout, machine, *keys)
+    options = TrainOptions(data, loaded, models, workers, promote, allow, clip_timeout, machine, *keys, cache)
     with progress_bar() as bar:
 
         def listen(news: TrainNews) -> None:

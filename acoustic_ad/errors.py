@@ -82,6 +82,10 @@ class TrainingError(AcousticADError):
     """A machine could not be trained (too few clips, features that do not fit)."""
 
 
+class FeaturesError(AcousticADError):
+    """The features of a training cannot be written where they are to lie: no room, or no right to."""
+
+
 class NotFittedError(AcousticADError):
     """A detector, scorer or model was asked for a score before `fit` or loading."""
 

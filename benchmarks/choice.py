@@ -21,7 +21,8 @@ from scipy.stats import spearmanr
 from sets import FloatArray, Piece, Result
 
 from acoustic_ad.models.evidence import ClipReader
-from acoustic_ad.models.fitting import FittedDetector, MachineSound, fit_detector
+from acoustic_ad.models.fitting import FittedDetector, fit_detector
+from acoustic_ad.models.machine_sound import MachineSound
 from acoustic_ad.recipe import Recipe, load_recipe
 from acoustic_ad.scores.calibration import fold_of
 from acoustic_ad.scores.choice import detection

@@ -8,8 +8,9 @@ from typing import Final
 
 from sets import Machine, conditions
 
-from acoustic_ad.models.fitting import FittedDetector, MachineSound, fit_detectors
+from acoustic_ad.models.fitting import FittedDetector, fit_detectors
 from acoustic_ad.models.machine_model import MachineModel
+from acoustic_ad.models.machine_sound import MachineSound
 from acoustic_ad.recipe import Recipe
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from cli_process import RECIPE, write_clips, write_manifest
 from typer.testing import CliRunner
@@ -19,14 +20,17 @@ from typer.testing import CliRunner
 from acoustic_ad.cli import app
 from acoustic_ad.errors import BundleError
 from acoustic_ad.jobs import feedback
-from acoustic_ad.jobs.clip_work import HeardClip, _loaded, read_log_mel
+from acoustic_ad.jobs.clip_work import _loaded
+from acoustic_ad.jobs.feature_place import MachineFiles, feature_place
 from acoustic_ad.jobs.store import Store
-from acoustic_ad.jobs.tasks import ReadTask
-from acoustic_ad.jobs.train_work import MachineClips, MachineTask, _sister, train_machines
+from acoustic_ad.jobs.train_clips import MachineClips, read_machine
+from acoustic_ad.jobs.train_work import MachineTask, _sister, train_machines
+from acoustic_ad.jobs.workers import worker_pool
 from acoustic_ad.models.bundle import TrainingDetails
 from acoustic_ad.models.registry import Registry
 from acoustic_ad.models.signing import SigningKey, Trust, read_signing_key
 from acoustic_ad.recipe import load_recipe
+from acoustic_ad.sound.manifest import read_manifest
 
 
 def run(*arguments: str | Path, code: int = 0, **environment: str) -> tuple[str, str]:
@@ -54,12 +58,10 @@ def learn(sound: Path, folder: Path, key: SigningKey | None = None) -> Path:
     (folder / "tiny.toml").write_text(RECIPE)
     recipe = load_recipe(folder / "tiny.toml")
     for machine in ("fan", "pump"):
-        files = sorted((sound / machine).iterdir())
-        heard = [read_log_mel(ReadTask(file.name, file, recipe)) for file in files]
-        clips = MachineClips(
-            machine, [one.log_mel for one in heard if isinstance(one, HeardClip)], None, "", files, [""] * len(files)
-        )
-        train_machines(MachineTask(machine, recipe, [clips], folder / "models", True, key))
+        chosen = read_manifest(sound / machine).clips
+        with worker_pool(1) as workers, feature_place(folder / "models", None) as place:
+            clips = read_machine(machine, list(chosen), recipe, workers, place)
+            train_machines(MachineTask(machine, recipe, [clips], folder / "models", True, key))
     return folder / "models"
 
 
@@ -221,7 +223,8 @@ def test_a_warm_start_begins_with_signed_models_only(models: Path, key: Path, tm
     model, info = Registry(models).load("fan")
     registry = Registry(tmp_path / "of a type")
     registry.save("fan/a", model, TrainingDetails(n_clips=12, feature_spec=info.feature_spec))
-    clips = [MachineClips("fan/b", [], None, "", [], [])]
+    none = MachineFiles("", tmp_path / "clips", tmp_path / "planted")
+    clips = [MachineClips("fan/b", none, np.zeros(0, np.int64), None, "", [], [])]
     trust = Trust(frozenset({read_signing_key(key).public}))
     insisting = MachineTask("fan/b", model.recipe, clips, registry.models, True, None, trust)
     assert _sister(insisting) is None

@@ -113,6 +113,7 @@ def kill_training(own: Path, recordings: Path, recipe: Path, points: int) -> Non
     for machine in registry.machines():
         left = {entry.name for entry in registry.folder_of(machine).iterdir()}
         assert left == {*registry.versions(machine), "current"}
+    assert not (own / ".features").exists()
 
 
 def _versions(registry: Registry) -> int:

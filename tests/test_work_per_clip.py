@@ -5,6 +5,7 @@ Times are measured in benchmarks/; here stands what must not creep back in.
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -20,16 +21,22 @@ from torch import nn
 
 from acoustic_ad.jobs import plan
 from acoustic_ad.jobs.clip_work import feature_spec, score_clip
+from acoustic_ad.jobs.feature_file import HEADER_BYTES
+from acoustic_ad.jobs.feature_place import feature_place
 from acoustic_ad.jobs.punctuality import job_notices
 from acoustic_ad.jobs.score import ScoreOptions, score
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.tasks import FileStamp, Scored, ScoreTask
+from acoustic_ad.jobs.train_clips import read_machine
+from acoustic_ad.jobs.train_work import MachineTask, train_machines
 from acoustic_ad.models.bundle import TrainingDetails
 from acoustic_ad.models.machine_model import MachineModel
 from acoustic_ad.models.registry import Registry
-from acoustic_ad.recipe import parse_recipe
+from acoustic_ad.recipe import Recipe, parse_recipe
 from acoustic_ad.sound import audio
 from acoustic_ad.sound.features import LogMel
+from acoustic_ad.sound.manifest import read_manifest
+from acoustic_ad.sound.planted import LEVELS_DB, planted_faults
 
 SECONDS = 4.0
 RATE = 16_000
@@ -112,6 +119,77 @@ def test_a_clip_is_decoded_transformed_and_judged_once(
     network = Registry(models).load("fan")[0].judges[0].fitted.detector.module()
     whole = sum(isinstance(one, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) for one in network.modules())
     assert layers == whole * (2 / 3 if kind == "ganomaly" else 1), "the second encoder serves the paper score alone"
+
+
+class InThisProcess:
+    """In the place of workers: whatever is counted is counted here."""
+
+    def map(self, function: Any, tasks: Any, rehearsal: Any) -> Iterator[tuple[Any, Any]]:
+        for task, _ in tasks:
+            yield task, function(task)
+
+
+def trained(recipe: Recipe, sound: Path, models: Path, cache: Path | None) -> bytes:
+    """The weights that a training gives, made in this process."""
+    clips = read_manifest(sound).clips
+    with feature_place(models, cache) as place:
+        found = read_machine("fan", list(clips), recipe, InThisProcess(), place)
+        train_machines(MachineTask("fan", recipe, [found], models, True))
+    folder = max((models / "fan").glob("v*"))
+    return (folder / "weights.safetensors").read_bytes()
+
+
+def of_two(kind: str) -> Recipe:
+    """A recipe of two judges, by what is planted, or of the first alone."""
+    features = {"patch_frames": 1, "n_mels": 32}
+    one = {"name": "one", "features": features, "detector": {"kind": "mahalanobis"}}
+    two = {**one, "name": "two", "features": {**features, "patch_frames": 2}}
+    both = {"name": "both", "members": [one, two], "features": features}
+    return parse_recipe(one if kind == "one" else both, kind)
+
+
+def test_features_are_computed_once_and_with_a_cache_never_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for a second judge, not for another fold; warm, no clip is decoded, and models are the same bit by bit."""
+    write_clips(tmp_path / "sound" / "fan", "fan", range(12), 1.0)
+    sound, cache = tmp_path / "sound" / "fan", tmp_path / "cache"
+    decoded = 18 * RATE  # twelve clips, and six of them once more to plant faults into
+    faults = len(planted_faults(RATE, 8_000.0)) * len(LEVELS_DB)
+    frames = (12 + 6 * faults) * (1 + RATE // 512)
+    found = {}
+    for kind in ("one", "both"):
+        with counted(monkeypatch) as counts:
+            found[kind] = trained(of_two(kind), sound, tmp_path / f"models {kind}", None)
+        assert (counts["decoded"], counts["log-mel frames"]) == (decoded, frames), kind
+    with counted(monkeypatch) as counts:
+        assert trained(of_two("one"), sound, tmp_path / "cold", cache) == found["one"]
+    assert (counts["decoded"], counts["log-mel frames"]) == (decoded, frames)
+    with counted(monkeypatch) as counts:
+        assert trained(of_two("one"), sound, tmp_path / "warm", cache) == found["one"]
+        assert trained(of_two("both"), sound, tmp_path / "other", cache) == found["both"]
+    assert (counts["decoded"], counts["log-mel frames"]) == (0, 0)
+
+
+def test_a_cache_takes_new_clips_and_makes_damaged_ones_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = write_clips(tmp_path / "sound" / "fan", "fan", range(12), 1.0)
+    sound, cache, recipe = tmp_path / "sound" / "fan", tmp_path / "cache", of_two("one")
+    trained(recipe, sound, tmp_path / "models", cache)
+    (clips,) = cache.glob("*.clips")
+    write_clips(sound, "fan", [20, 21], 1.0)
+    shutil.copy(files[0], files[1])  # its content is known, by another name
+    cold = trained(recipe, sound, tmp_path / "cold", None)
+    with counted(monkeypatch) as counts:
+        assert trained(recipe, sound, tmp_path / "grown", cache) == cold
+    assert counts["decoded"] % RATE == 0 and counts["decoded"] // RATE <= 2 + 6
+    kept = clips.read_bytes()
+    for place in (HEADER_BYTES + 77, 100, len(kept) - 5):
+        damaged = bytearray(kept)
+        damaged[place] ^= 1
+        clips.write_bytes(damaged)
+        assert trained(recipe, sound, tmp_path / f"damaged {place}", cache) == cold
+        assert clips.read_bytes() == kept
+    assert sorted(entry.suffix for entry in cache.iterdir()) == [".clips", ".planted"]
 
 
 def test_sql_does_not_grow_with_the_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

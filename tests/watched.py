@@ -23,23 +23,29 @@ class Watched:
     job_mb: float = 0.0  # all processes together, what they share counted once
     parent_mb: float = 0.0  # the process that was started
     worker_mb: float = 0.0  # the largest of the workers
+    job_own_mb: float = 0.0  # likewise, without what is mapped from files
+    worker_own_mb: float = 0.0
     cpu_s: float = 0.0
     took_s: float = 0.0
 
     def look(self, session: int) -> None:
         """Take note of how much it is now."""
         self.cpu_s = max(self.cpu_s, cpu_seconds_of(session))
-        together = 0.0
+        together = own = 0.0
         processes = processes_of(session)
         for number in processes:
             with suppress(OSError, KeyError):  # it has ended meanwhile
-                together += _sizes(number, "smaps_rollup")["Pss"]
+                sizes = _sizes(number, "smaps_rollup")
+                together += sizes["Pss"]
+                own += sizes["Pss_Anon"]
                 facts = _sizes(number, "status")
                 if number == session:
                     self.parent_mb = max(self.parent_mb, facts["VmHWM"])
                 elif facts["PPid"] in processes and facts["PPid"] != session:  # a child of the fork server
                     self.worker_mb = max(self.worker_mb, facts["VmHWM"])
+                    self.worker_own_mb = max(self.worker_own_mb, facts["RssAnon"])
         self.job_mb = max(self.job_mb, together)
+        self.job_own_mb = max(self.job_own_mb, own)
 
     def __str__(self) -> str:
         memory = f"job {self.job_mb:.0f} MB, parent {self.parent_mb:.0f} MB, worker {self.worker_mb:.0f} MB"

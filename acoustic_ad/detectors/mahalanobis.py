@@ -7,10 +7,12 @@ where the fault leaves the mean spectrum alone (a missing stroke).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from acoustic_ad.detectors.base import (
     Evidence,
     FloatArray,
+    IntArray,
     Options,
     PatchSource,
     ProgressCallback,
@@ -27,7 +30,7 @@ from acoustic_ad.detectors.base import (
     not_fitted,
     register,
 )
-from acoustic_ad.detectors.training import evidence_by
+from acoustic_ad.detectors.training import MOST_SHUFFLED, SCORING_BATCH, evidence_by
 
 
 class MahalanobisOptions(Options):
@@ -62,17 +65,25 @@ class Mahalanobis:
         progress: ProgressCallback | None = None,
     ) -> Training:
         """Mean and shrunk covariance of the patch means; held-out patches are not needed."""
-        from sklearn.covariance import LedoitWolf  # takes a second to load, and scoring does without
-
-        index = np.arange(len(patches))
-        if len(index) > self.options.max_patches:
-            index = np.sort(
-                np.random.default_rng(self._seed).choice(len(patches), self.options.max_patches, replace=False)
-            )
-        means = np.concatenate([patches[part].mean(axis=1) for part in np.array_split(index, len(index) // 4096 + 1)])
-        fitted = LedoitWolf().fit(means.astype(np.float64))
-        self._mean, self._precision = fitted.location_, fitted.precision_
+        index = self._chosen(len(patches))
+        mean = sum(means.sum(axis=0) for means in _patch_means(patches, index)) / len(index)
+        scatter, fourth = np.zeros((len(mean), len(mean))), 0.0
+        for means in _patch_means(patches, index):
+            deviation = means - mean
+            scatter += deviation.T @ deviation
+            fourth += float(np.square(np.square(deviation).sum(axis=1)).sum())
+        self._mean = mean
+        self._precision = scipy.linalg.pinvh(_shrunk(scatter / len(index), fourth / len(index), len(index)))
         return Training()
+
+    def _chosen(self, count: int) -> IntArray:
+        """The patches to learn from, ascending; of very many, drawn one by one, as their order would take memory."""
+        most, rng = self.options.max_patches, np.random.default_rng(self._seed)
+        if count <= most:
+            return np.arange(count)
+        if count > MOST_SHUFFLED:
+            return np.unique(rng.integers(count, size=most))
+        return np.sort(rng.choice(count, most, replace=False))
 
     def evidence(self, patches: FloatArray, paper: bool = True) -> Evidence:
         """Evidence for patches [N, frames, mels]; without `paper` its scores are NaN."""
@@ -106,6 +117,27 @@ class Mahalanobis:
         mels = self.patch_shape[1]
         check_state(state, {"mean": np.zeros(mels), "precision": np.zeros((mels, mels))})
         self._mean, self._precision = np.array(state["mean"]), np.array(state["precision"])
+
+
+def _patch_means(patches: PatchSource, index: IntArray) -> Iterator[npt.NDArray[np.float64]]:
+    """The mean spectra [k, mels] of some patches, so many at a time."""
+    for part in np.array_split(index, len(index) // SCORING_BATCH + 1):
+        yield patches[part].mean(axis=1).astype(np.float64)
+
+
+def _shrunk(covariance: npt.NDArray[np.float64], fourth: float, count: int) -> npt.NDArray[np.float64]:
+    """The sample covariance [p, p] of `count` vectors, drawn towards a multiple of the identity (Ledoit & Wolf 2004).
+
+    `fourth` is the mean fourth power of the vectors' distance from their mean: how far single vectors' outer products
+    scatter around the covariance says how far it may be off.
+    """
+    p = len(covariance)
+    size = float(np.trace(covariance)) / p
+    apart = float(np.square(covariance).sum())
+    distance = (apart - p * size**2) / p  # of the covariance from the identity's multiple
+    off = min((fourth - apart) / (p * count), distance)
+    share = off / distance if p > 1 and off > 0 else 0.0
+    return (1.0 - share) * covariance + share * size * np.eye(p)
 
 
 class _Judging(nn.Module):

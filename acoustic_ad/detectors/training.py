@@ -26,6 +26,9 @@ from acoustic_ad.detectors.base import (
 from acoustic_ad.errors import TrainingError
 
 SCORING_BATCH = 4096
+# Patches, of an hour of sound or nine: an epoch of more is longer than a training, and its order alone takes memory
+# that grows with the clips.
+MOST_SHUFFLED = 1_000_000
 
 
 class HeldOut(NamedTuple):
@@ -72,8 +75,10 @@ def evidence_by(module: nn.Module, patches: FloatArray, batch_size: int = SCORIN
 
 
 def batches(rng: np.random.Generator, count: int, batch_size: int) -> Iterator[IntArray]:
-    """Shuffled index arrays without end, every patch once an epoch."""
+    """Shuffled index arrays without end, every patch once an epoch; where there are very many, drawn one by one."""
     size = min(batch_size, count)
+    while count > MOST_SHUFFLED:
+        yield rng.integers(count, size=size)
     while True:
         order = rng.permutation(count)
         for start in range(0, count - size + 1, size):

@@ -18,7 +18,7 @@ from acoustic_ad.jobs.plan import Model, current_model
 from acoustic_ad.jobs.score_report import Failure
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.tasks import FileStamp, Off, Scored, ScoreTask, rehearsal
-from acoustic_ad.jobs.train import clip_deadline
+from acoustic_ad.jobs.train_clips import clip_deadline
 from acoustic_ad.jobs.workers import worker_pool
 from acoustic_ad.models.registry import Registry
 from acoustic_ad.models.signing import Trust

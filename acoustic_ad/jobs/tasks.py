@@ -92,6 +92,9 @@ class ReadTask:
     clip_id: str
     path: Path
     recipe: Recipe
+    keyed: bool = False  # its content is hashed, because its features outlive the run
+    known: Path | None = None  # features of earlier runs, of those that `spec` names
+    spec: str = ""
 
 
 def rehearsal(task: ScoreTask, folder: Path) -> ScoreTask:

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
 from acoustic_ad.errors import AcousticADError, BundleError, ClipError, ManifestError
-from acoustic_ad.jobs.clip_work import FloatArray, read_log_mel
+from acoustic_ad.jobs.feature_place import FeaturePlace, feature_place
 from acoustic_ad.jobs.lock import hold_lock
-from acoustic_ad.jobs.pending import Pending, deadline_s, outcome
-from acoustic_ad.jobs.tasks import ReadTask, Unscored, reading_rehearsal
-from acoustic_ad.jobs.train_work import MachineClips, MachineTask, Trained, train_machines
+from acoustic_ad.jobs.pending import Pending, outcome
+from acoustic_ad.jobs.train_clips import read_machine, time_of
+from acoustic_ad.jobs.train_work import MachineTask, Trained, train_machines
 from acoustic_ad.jobs.worker_process import ProgressPipe
-from acoustic_ad.jobs.workers import BYTES_A_SECOND, Workers, progress_pipe, worker_pool
-from acoustic_ad.models.fitting import FEWEST_CLIPS
+from acoustic_ad.jobs.workers import Workers, progress_pipe, worker_pool
+from acoustic_ad.models.machine_sound import FEWEST_CLIPS
 from acoustic_ad.models.signing import SigningKey, Trust
 from acoustic_ad.recipe import Recipe
-from acoustic_ad.sound.clip import printable_text, time_in_name
 from acoustic_ad.sound.manifest import Clip, Manifest, read_manifest
 from acoustic_ad.sound.manifest_check import REFUSED_BY_TRAIN, Finding, check_manifest
 
 # Findings that spoil their own clip only: it is left out, as one that cannot be decoded.
 LEFT_OUT_BY_NAME = frozenset({"unreadable", "outside_root"})
-# Clips of split `calibration` take over from cross-fitting when there are at least this many.
-FEWEST_CALIBRATION = 10
-
+NEWS_EVERY_CLIPS = 10
 LOOK_AGAIN_S = 0.1  # for progress
 
 
@@ -48,6 +42,7 @@ class TrainOptions:
     machine: str | None = None
     signing_key: SigningKey | None = None
     trust: Trust | None = None  # a warm start begins only with a model signed by one of its keys
+    cache: Path | None = None  # keeps the features for other trainings; None: they go with the run
 
 
 @dataclass(slots=True)
@@ -93,10 +88,11 @@ def train(options: TrainOptions, listen: Listener = lambda news: None) -> TrainR
     groups = _groups(chosen, options.recipe)
     with (
         hold_lock(options.models / ".train"),
+        feature_place(options.models, options.cache) as place,
         _listening(listen) as pipe,
         worker_pool(options.workers, progress=pipe) as workers,
     ):
-        _train_groups(options, groups, workers, report, listen)
+        _train_groups(options, groups, workers, place, report, listen)
     report.trained.sort(key=lambda trained: trained.machine)
     return report
 
@@ -126,14 +122,10 @@ def training_clips(manifest: Manifest) -> dict[str, list[Clip]]:
 
 def _by_time(clips: list[Clip]) -> list[Clip]:
     """In the order of recording where manifest or names tell it of all clips, else as they came."""
-    times = {clip.clip_id: _time(clip) for clip in clips}
-    known = {clip_id: time for clip_id, time in times.items() if time is not None}
-    return clips if len(known) < len(times) else sorted(clips, key=lambda clip: known[clip.clip_id])
-
-
-def _time(clip: Clip) -> datetime | None:
-    """When a clip was recorded; a file's modification time may be that of a copy, and says nothing here."""
-    return clip.recorded_at or time_in_name(clip.path.name)
+    times = [time for clip in clips if (time := time_of(clip)) is not None]
+    if len(times) < len(clips):
+        return clips
+    return [clips[place] for place in sorted(range(len(clips)), key=times.__getitem__)]
 
 
 def _refuse_findings(manifest: Manifest, options: TrainOptions, listen: Listener) -> None:
@@ -171,22 +163,29 @@ def _train_groups(
     options: TrainOptions,
     groups: dict[str, dict[str, list[Clip]]],
     workers: Workers,
+    place: FeaturePlace,
     report: TrainReport,
     listen: Listener,
 ) -> None:
-    """Read a group's clips while earlier groups are learnt, so that only a few groups are in memory at a time."""
+    """Read a group's clips while earlier groups are learnt, so that the features of a few groups only take room."""
     running: list[tuple[MachineTask, Pending]] = []
     total = sum(len(clips) for machines in groups.values() for clips in machines.values())
-    done = 0
+    before = 0  # clips of the machines that have been read
+
+    def heard(clips: int) -> None:
+        if clips % NEWS_EVERY_CLIPS == 0:
+            listen(TrainNews("reading clips", before + clips, total))
+
     for name, machines in groups.items():
         learnable = []
         for machine, clips in machines.items():
-            found = _read(options, machine, clips, workers)
-            done += len(clips)
-            listen(TrainNews("reading clips", done, total))
-            if len(found.log_mels) < FEWEST_CLIPS:
-                reason = f"{len(found.log_mels)} usable normal clips of {len(clips)}; training needs {FEWEST_CLIPS}"
+            found = read_machine(machine, clips, options.recipe, workers, place, options.clip_timeout_s, heard)
+            before += len(clips)
+            heard(0)
+            if len(found.learnt) < FEWEST_CLIPS:
+                reason = f"{len(found.learnt)} usable normal clips of {len(clips)}; training needs {FEWEST_CLIPS}"
                 report.refused.append((machine, reason, found.left_out))
+                found.files.remove()
             else:
                 learnable.append(found)
         if learnable:
@@ -199,46 +198,6 @@ def _train_groups(
         _collect(task, pending, report)
 
 
-def _read(options: TrainOptions, machine: str, clips: list[Clip], workers: Workers) -> MachineClips:
-    """The log-mels of a machine's clips; those that cannot be read, or show a broken sensor, are left out by name."""
-    left_out = [_left_out(clip.clip_id, *clip.problem) for clip in clips if clip.problem]
-    readable = {clip.clip_id: clip for clip in clips if not clip.problem}
-    tasks = [
-        (ReadTask(clip.clip_id, clip.path, options.recipe), clip_deadline(clip, options.clip_timeout_s))
-        for clip in readable.values()
-    ]
-    learnt: dict[str, FloatArray] = {}
-    channels = []
-    for task, result in workers.map(read_log_mel, tasks, reading_rehearsal):
-        if isinstance(result, ClipError | Unscored):
-            left_out.append(_left_out(task.clip_id, result.code, result.reason))
-        else:
-            learnt[task.clip_id] = result.log_mel
-            channels.append(result.channels)
-    kept = [clip_id for clip_id in learnt if readable[clip_id].split == "calibration"]
-    kept = kept if len(learnt) - len(kept) >= FEWEST_CLIPS and len(kept) >= FEWEST_CALIBRATION else []
-    calibration = [learnt.pop(clip_id) for clip_id in kept]
-    sessions = [readable[clip_id].session for clip_id in learnt]
-    return MachineClips(
-        machine,
-        list(learnt.values()),
-        [session or clip_id for session, clip_id in zip(sessions, learnt, strict=True)] if any(sessions) else None,
-        _digest(clips),
-        [readable[clip_id].path for clip_id in learnt],
-        [_condition(readable[clip_id], options.recipe) for clip_id in learnt],
-        calibration,
-        [_condition(readable[clip_id], options.recipe) for clip_id in kept],
-        left_out,
-        min(channels, default=0),
-        max((time for clip_id in (*learnt, *kept) if (time := _time(readable[clip_id]))), default=None),
-    )
-
-
-def _condition(clip: Clip, recipe: Recipe) -> str:
-    """The value of the column that the recipe goes by."""
-    return dict(clip.columns).get(recipe.condition, "")
-
-
 def _collect(task: MachineTask, pending: Pending, report: TrainReport) -> None:
     names = [clips.machine for clips in task.machines]
     try:
@@ -246,29 +205,13 @@ def _collect(task: MachineTask, pending: Pending, report: TrainReport) -> None:
     except AcousticADError as error:
         report.refused += [(machine, str(error), []) for machine in names]
         return
+    finally:
+        for clips in task.machines:
+            clips.files.remove()
     if isinstance(result, ClipError):
         report.refused += [(machine, f"the training process failed: {result}", []) for machine in names]
     else:
         report.trained += result
-
-
-def clip_deadline(clip: Clip, clip_timeout_s: float | None) -> float:
-    """Seconds that a worker may spend on a clip, by the size of its file; see `deadline_s`."""
-    try:
-        size = clip.path.stat().st_size
-    except OSError:
-        size = 0
-    return deadline_s(size / BYTES_A_SECOND, clip_timeout_s)
-
-
-def _left_out(clip_id: str, code: str, reason: str) -> dict[str, str]:
-    return {"clip_id": clip_id, "code": code, "reason": printable_text(reason)}
-
-
-def _digest(clips: list[Clip]) -> str:
-    """sha256 over what the manifest says of the training clips: which model came from which rows."""
-    rows = [[clip.clip_id, clip.machine, clip.split, clip.label, clip.session, clip.condition] for clip in clips]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 @contextmanager

@@ -3,48 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from acoustic_ad.detectors.base import Progress
-from acoustic_ad.errors import BundleError, ClipError, TrainingError
+from acoustic_ad.errors import BundleError, FeaturesError, TrainingError
 from acoustic_ad.jobs.baselines import NEWEST_CLIP_AT
 from acoustic_ad.jobs.clip_work import CHANNELS, feature_spec
+from acoustic_ad.jobs.feature_file import FeatureFile, NotThisFile
+from acoustic_ad.jobs.planted_features import planted_features
+from acoustic_ad.jobs.train_clips import MachineClips
 from acoustic_ad.jobs.worker_process import tell_progress
 from acoustic_ad.models.bundle import TrainingDetails
-from acoustic_ad.models.fitting import MachineSound, fit_detectors
+from acoustic_ad.models.fitting import fit_detectors
 from acoustic_ad.models.machine_model import MachineModel
-from acoustic_ad.models.planting import LONGEST_PLANTED_S, PlantedClip, chosen_for_planting, plant_in_waveforms
+from acoustic_ad.models.machine_sound import MachineSound
 from acoustic_ad.models.registry import Registry
 from acoustic_ad.models.signing import SigningKey, Trust
 from acoustic_ad.recipe import Recipe
-from acoustic_ad.sound.audio import mono_blocks
-from acoustic_ad.sound.features import LogMel
-
-FloatArray = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class MachineClips:
-    """The clips that one machine is learnt from."""
-
-    machine: str
-    log_mels: list[FloatArray]
-    sessions: list[Hashable] | None  # None where the manifest does not know them
-    manifest_digest: str
-    paths: list[Path]  # of the clips, in the order of the log-mels
-    conditions: list[str]  # likewise; "" where the recipe goes by no column
-    calibration: list[FloatArray] = field(default_factory=list)  # clips that the manifest keeps for calibration
-    calibration_conditions: list[str] = field(default_factory=list)
-    left_out: list[dict[str, str]] = field(default_factory=list)
-    channels: int = 0  # that were alive in every clip
-    newest: datetime | None = None  # when the latest of all these clips was recorded, as far as that is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +64,7 @@ def train_machines(task: MachineTask) -> list[Trained]:
     for clips, model in zip(task.machines, models, strict=True):
         details = TrainingDetails(
             feature_spec=feature_spec(task.recipe),
-            n_clips=len(clips.log_mels) + len(clips.calibration),
+            n_clips=len(clips.learnt) + len(clips.calibration),
             manifest_digest=clips.manifest_digest,
             left_out=clips.left_out,
             seconds=round(seconds, 3),
@@ -119,16 +96,23 @@ def _fitted(task: MachineTask) -> list[MachineModel]:
     def report(progress: Progress) -> None:
         tell_progress((task.name, progress))
 
+    files = [_features(clips) for clips in task.machines]
     sounds = [
-        MachineSound.of(task.recipe, clips.log_mels, clips.sessions, _planted(task.recipe, clips), clips.conditions)
-        for clips in task.machines
+        MachineSound.of(
+            task.recipe,
+            file.clips(clips.learnt),
+            clips.sessions,
+            planted_features(task.recipe, clips.sources, clips.files),
+            clips.conditions,
+        )
+        for clips, file in zip(task.machines, files, strict=True)
     ]
     fitted = fit_detectors(task.recipe, sounds, report, _sister(task) if task.recipe.training.warm_start else None)
     models = []
-    for clips, sound, found in zip(task.machines, sounds, fitted, strict=True):
+    for clips, file, sound, found in zip(task.machines, files, sounds, fitted, strict=True):
         model = MachineModel(task.recipe).calibrate(found, sound)
-        if clips.calibration:
-            model.recalibrate(clips.calibration, clips.calibration_conditions)
+        if len(clips.calibration):
+            model.recalibrate(file.clips(clips.calibration), clips.calibration_conditions)
         models.append(model)
     return models
 
@@ -149,21 +133,13 @@ def _sister(task: MachineTask) -> MachineModel | None:
     return None
 
 
-def _planted(recipe: Recipe, clips: MachineClips) -> list[PlantedClip]:
-    """Faults planted into some of the clips, read once more for it; a clip that has gone meanwhile is passed over."""
-    waveforms = []
-    for number in chosen_for_planting(len(clips.paths)):
-        try:
-            blocks = mono_blocks(
-                clips.paths[number],
-                sample_rate_hz=recipe.audio.sample_rate_hz,
-                channel=recipe.audio.channel,
-                block_s=LONGEST_PLANTED_S,
-            )
-            waveforms.append((number, next(blocks)))
-        except (ClipError, StopIteration):
-            continue
-    return plant_in_waveforms(waveforms, LogMel(feature_spec(recipe)), recipe.seed)
+def _features(clips: MachineClips) -> FeatureFile:
+    try:
+        return FeatureFile.open(clips.files.clips, clips.files.spec)
+    except NotThisFile as error:
+        raise FeaturesError(
+            f"{clips.files.clips}: its features were damaged meanwhile: {error}; train again"
+        ) from error
 
 
 def as_json(trained: Trained) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -35,12 +36,19 @@ class Conditions:
         """From training log-mels [frames, mels], each with the name of its condition."""
         if len(conditions) != len(log_mels):
             raise TrainingError(f"{len(conditions)} conditions for {len(log_mels)} clips")
-        levels = np.stack([log_mel.mean(axis=0, dtype=np.float64) for log_mel in log_mels])
-        names = tuple(sorted(set(conditions)))
-        offsets = []
-        for name in names:
-            own = levels[[condition == name for condition in conditions]]
-            offsets.append((own.mean(axis=0) - levels.mean(axis=0)) * len(own) / (len(own) + POOLED_CLIPS))
+        sums: dict[str, Array] = {}
+        counts: Counter[str] = Counter()
+        total: Array | float = 0.0
+        for log_mel, condition in zip(log_mels, conditions, strict=True):
+            level = log_mel.mean(axis=0, dtype=np.float64)
+            total = total + level
+            sums[condition] = sums.get(condition, 0.0) + level
+            counts[condition] += 1
+        names = tuple(sorted(sums))
+        offsets = [
+            (sums[name] / counts[name] - total / len(conditions)) * counts[name] / (counts[name] + POOLED_CLIPS)
+            for name in names
+        ]
         return cls(names, np.stack(offsets).astype(np.float32))
 
     def knows(self, condition: str | None) -> bool:
@@ -57,7 +65,8 @@ class Conditions:
         """The number of each clip's condition [n]; None without conditions."""
         if self.offsets is None:
             return None
-        return np.array([self.names.index(condition) for condition in conditions], np.int64)
+        number = {name: place for place, name in enumerate(self.names)}
+        return np.array([number[condition] for condition in conditions], np.int64)
 
     def weights(self, numbers: IntArray | None, condition: str | None) -> Array | None:
         """What each calibration clip [n] counts for a clip under `condition`; None: all the same.

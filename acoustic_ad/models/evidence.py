@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,12 +31,18 @@ class BandNormaliser:
     deviation: FloatArray
 
     @classmethod
-    def of(cls, log_mels: list[FloatArray]) -> BandNormaliser:
-        """From training log-mels [frames, mels]."""
-        count = sum(len(log_mel) for log_mel in log_mels)
-        mean = sum(log_mel.sum(axis=0, dtype=np.float64) for log_mel in log_mels) / count
-        variance = sum(np.square(log_mel - mean).sum(axis=0) for log_mel in log_mels) / count
-        deviation = np.maximum(np.sqrt(variance), SMALLEST_DEVIATION_DB)
+    def of(
+        cls, log_mels: Sequence[FloatArray], prepare: Callable[[FloatArray], FloatArray] = lambda log_mel: log_mel
+    ) -> BandNormaliser:
+        """From training log-mels [frames, mels], each as `prepare` makes it; one of them in memory at a time."""
+        count, total = 0, np.zeros(1)
+        for log_mel in map(prepare, log_mels):
+            count += len(log_mel)
+            total = total + log_mel.sum(axis=0, dtype=np.float64)
+        mean, squares = total / count, np.zeros(1)
+        for log_mel in map(prepare, log_mels):
+            squares = squares + np.square(log_mel - mean).sum(axis=0)
+        deviation = np.maximum(np.sqrt(squares / count), SMALLEST_DEVIATION_DB)
         return cls(mean.astype(np.float32), deviation.astype(np.float32))
 
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,62 +11,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from acoustic_ad.detectors.base import Detector, ProgressCallback, State, Training, detector_class
-from acoustic_ad.errors import TrainingError
-from acoustic_ad.models.conditions import Conditions
 from acoustic_ad.models.evidence import BandNormaliser, ClipReader, FloatArray, prepared
-from acoustic_ad.models.planting import PlantedClip, plant_in_log_mels
+from acoustic_ad.models.machine_sound import MachineSound
+from acoustic_ad.models.planting import PlantedClip
 from acoustic_ad.recipe import Recipe
 from acoustic_ad.scores.calibration import fold_of
 from acoustic_ad.scores.clip_score import IntArray, make_scorer
 from acoustic_ad.scores.evidence import ClipEvidence
 from acoustic_ad.sound.features import PatchSet
+from acoustic_ad.sound.log_mels import LogMels, joined
 
 if TYPE_CHECKING:
     from acoustic_ad.models.machine_model import MachineModel
 
-FEWEST_CLIPS = 10
-FEWEST_TO_JUDGE_BY = 5  # clips outside the largest session
 # A clip may have this much more error by a network that had not learnt it before it counts as learnt by heart. Little
 # goes far: with 6 % more error, healthy simulated machines lie half a deviation above what calibrated them, day after
 # day, and every one of them is in ALARM within weeks (`benchmarks/health.py --part sound`).
 TOLERATED_OPTIMISM = 1.01
-
-
-@dataclass(frozen=True, slots=True)
-class MachineSound:
-    """What one machine is learnt from; see `of`."""
-
-    log_mels: list[FloatArray]  # [frames, mels] in dB
-    sessions: list[Hashable]  # of each clip; what stands in for them where they are unknown
-    planted: Sequence[PlantedClip] = ()
-    conditions: Conditions = field(default_factory=Conditions)
-    condition: IntArray | None = None  # [n], the number of each clip's condition, where the recipe has conditions
-
-    @classmethod
-    def of(
-        cls,
-        recipe: Recipe,
-        log_mels: Sequence[FloatArray],
-        sessions: Sequence[Hashable] | None = None,
-        planted: Sequence[PlantedClip] = (),
-        conditions: Sequence[str] | None = None,
-    ) -> MachineSound:
-        """Checked, and as under the mean condition.
-
-        Where the recipe chooses by planted faults and none are given, they are planted into log-mels.
-        """
-        clips = checked_log_mels(recipe, log_mels)
-        if recipe.chooses and not planted:
-            planted = plant_in_log_mels(clips, recipe.seed)
-        groups = session_or_block(len(clips), sessions, recipe.training.folds)
-        if not recipe.condition:
-            return cls(clips, groups, planted)
-        if conditions is None or not any(conditions):
-            raise TrainingError(f"the recipe goes by the column {recipe.condition!r}, which no training clip has")
-        found = Conditions.of(clips, conditions)
-        corrected = [found.corrected(clip, own) for clip, own in zip(clips, conditions, strict=True)]
-        planted = [one.under(partial(found.corrected, condition=conditions[one.clip])) for one in planted]
-        return cls(corrected, groups, planted, found, found.numbers(conditions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,36 +43,6 @@ class FittedDetector:
     optimism: float = 1.0  # error of clips by a network that had not learnt them over that by one that had
 
 
-def checked_log_mels(recipe: Recipe, log_mels: Sequence[FloatArray]) -> list[FloatArray]:
-    """The clips as float32 arrays; raises TrainingError that names the first clip that does not fit."""
-    clips = [np.asarray(log_mel, np.float32) for log_mel in log_mels]
-    if len(clips) < FEWEST_CLIPS:
-        raise TrainingError(f"{len(clips)} usable normal clips; training needs at least {FEWEST_CLIPS}: record more")
-    frames = recipe.features.patch_frames
-    for number, clip in enumerate(clips):
-        if clip.ndim != 2 or clip.shape[1] != clips[0].shape[1]:
-            raise TrainingError(f"clip {number} has shape {clip.shape}, the first one {clips[0].shape} [frames, mels]")
-        if len(clip) < frames:
-            raise TrainingError(f"clip {number} has {len(clip)} frames; one patch needs {frames}")
-        if not np.isfinite(clip).all():
-            raise TrainingError(f"clip {number} contains NaN or Inf")
-    return clips
-
-
-def session_or_block(count: int, sessions: Sequence[Hashable] | None, folds: int) -> list[Hashable]:
-    """The session of each of `count` clips; where unknown, runs of neighbouring clips stand in for recordings.
-
-    So they do where all clips, or all but a handful, are of one session: a handful cannot judge the others.
-    """
-    if sessions is None:
-        return [number * folds // count for number in range(count)]
-    if len(sessions) != count:
-        raise TrainingError(f"{len(sessions)} sessions for {count} clips")
-    if count - max(Counter(sessions).values()) < FEWEST_TO_JUDGE_BY:
-        return session_or_block(count, None, folds)
-    return list(sessions)
-
-
 def fit_detectors(
     recipe: Recipe,
     machines: Sequence[MachineSound],
@@ -123,17 +53,19 @@ def fit_detectors(
 
     Networks start from those of `start`, the model of a similar machine, where it has a judge like them (warm start).
     """
-    log_mels = [log_mel for machine in machines for log_mel in machine.log_mels]
+    log_mels = joined([machine.log_mels for machine in machines])
     # Sessions of different machines are different recordings, whatever they are called.
-    sessions = [(number, session) for number, machine in enumerate(machines) for session in machine.sessions]
+    firsts = np.cumsum([0, *(int(machine.sessions.max()) + 1 for machine in machines)])
+    sessions = np.concatenate([machine.sessions + first for machine, first in zip(machines, firsts, strict=False)])
     starts = np.cumsum([0, *(len(machine.log_mels) for machine in machines)])
+    judged = np.concatenate([machine.judged + start for machine, start in zip(machines, starts, strict=False)])
     planted = [
         replace(one, clip=one.clip + int(start))
         for start, machine in zip(starts, machines, strict=False)
         for one in machine.planted
     ]
-    ends = np.cumsum([0, *(len(machine.planted) for machine in machines)])
-    parts = list(zip(pairwise(starts.tolist()), pairwise(ends.tolist()), strict=True))
+    judging, planting = ([0, *np.cumsum(counts).tolist()] for counts in _counts(machines))
+    parts = list(zip(pairwise(judging), pairwise(planting), strict=True))
     found: list[list[FittedDetector]] = [[] for _ in machines]
     for judge in recipe.judges:
         statistics = make_scorer(**judge.scorer.model_dump()).statistics
@@ -144,7 +76,8 @@ def fit_detectors(
             progress,
             planted=planted,
             statistics=statistics,
-            start=None if start is None else start.detector_state_for(judge, log_mels[0].shape[1]),
+            start=None if start is None else start.detector_state_for(judge, log_mels.mels),
+            judged=judged,
         )
         for own, (clips, changed) in zip(found, parts, strict=True):
             evidence, of_planted = fitted.evidence[slice(*clips)], fitted.planted[slice(*changed)]
@@ -152,17 +85,23 @@ def fit_detectors(
     return found
 
 
+def _counts(machines: Sequence[MachineSound]) -> tuple[list[int], list[int]]:
+    """How many clips of each machine judge, and in how many faults are planted."""
+    return [len(machine.judged) for machine in machines], [len(machine.planted) for machine in machines]
+
+
 def fit_detector(
     recipe: Recipe,
-    log_mels: list[FloatArray],
-    sessions: Sequence[Hashable],
+    log_mels: LogMels,
+    sessions: Sequence[Hashable] | IntArray,
     progress: ProgressCallback | None = None,
     *,
     planted: Sequence[PlantedClip] = (),
     statistics: Collection[str] = (),
     start: State | None = None,
+    judged: IntArray | None = None,
 ) -> FittedDetector:
-    """A detector fitted to log-mels [frames, mels] of normal clips, with evidence (`statistics`) of each clip.
+    """A detector fitted to log-mels [frames, mels] of normal clips, with evidence (`statistics`) of each clip `judged`.
 
     A first network learns all folds of sessions but one, which decides when it stops; a second one, all but another.
     Where clips have about the same error whether a network learnt them or not, the first is kept and judges all clips.
@@ -171,24 +110,26 @@ def fit_detector(
     the first did, so that their residuals are of one size.
     """
     fit = _Fit(recipe, log_mels, planted, statistics, progress, start)
-    fold = fold_of(sessions, recipe.training.folds)
-    folds = [np.flatnonzero(fold == number) for number in range(int(fold.max()) + 1)]
-    rest = [np.flatnonzero(fold != number) for number in range(len(folds))]
     everything = np.arange(len(log_mels))
-    detector, training = fit.fitted(rest[0], folds[0])
+    judged = everything if judged is None else judged
+    fold = fold_of(sessions, recipe.training.folds)
+    holds = [np.flatnonzero(fold == number) for number in range(int(fold.max()) + 1)]
+    rest = [np.flatnonzero(fold != number) for number in range(len(holds))]
+    folds = [np.intersect1d(hold, judged) for hold in holds]
+    detector, training = fit.fitted(rest[0], holds[0])
     second = fit.fitted(rest[1], None, training.steps)[0]
-    judged, judged_again = fit.evidence(detector, everything), fit.evidence(second, np.concatenate(folds[:2]))
-    optimism = _optimism(judged, judged_again, *folds[:2])
+    found, again = fit.evidence(detector, judged), fit.evidence(second, np.concatenate(folds[:2]))
+    optimism = _optimism(found, again, *folds[:2])
     if optimism <= TOLERATED_OPTIMISM:
-        return fit.result(detector, judged, fit.planted_evidence(detector, everything), training, optimism)
-    judged |= {int(clip): judged_again[int(clip)] for clip in folds[1]}
+        return fit.result(detector, found, fit.planted_evidence(detector, everything), training, optimism)
+    found |= {int(clip): again[int(clip)] for clip in folds[1]}
     changed = fit.planted_evidence(detector, folds[0]) | fit.planted_evidence(second, folds[1])
     for learn, hold in zip(rest[2:], folds[2:], strict=True):
         other = fit.fitted(learn, None, training.steps)[0]
-        judged |= fit.evidence(other, hold)
+        found |= fit.evidence(other, hold)
         changed |= fit.planted_evidence(other, hold)
     detector, _ = fit.fitted(everything, None, training.steps)
-    return fit.result(detector, judged, changed, training, optimism, cross_fitted=True)
+    return fit.result(detector, found, changed, training, optimism, cross_fitted=True)
 
 
 class _Fit:
@@ -197,7 +138,7 @@ class _Fit:
     def __init__(
         self,
         recipe: Recipe,
-        log_mels: list[FloatArray],
+        log_mels: LogMels,
         planted: Sequence[PlantedClip],
         statistics: Collection[str],
         progress: ProgressCallback | None,
@@ -206,18 +147,33 @@ class _Fit:
         self._start = start
         self._recipe, self._log_mels, self._planted = recipe, log_mels, planted
         self._statistics, self._progress = statistics, progress
-        self._normaliser = BandNormaliser.of([prepared(recipe, log_mel) for log_mel in log_mels])
-        self._clips = [self._normaliser(prepared(recipe, log_mel)) for log_mel in log_mels]
+        self._normaliser = BandNormaliser.of(log_mels, partial(prepared, recipe))
+        self._levels = None  # [n], of each clip, in dB
+        if recipe.features.remove_level:
+            self._levels = np.array([log_mel.mean(dtype=np.float64) for log_mel in log_mels], np.float32)
 
     def fitted(self, learn: IntArray, hold: IntArray | None, steps: int | None = None) -> tuple[Detector, Training]:
         """A detector that learnt the clips `learn`, stopped by the clips `hold` or after `steps`."""
         recipe = self._recipe
         kind = detector_class(recipe.detector.kind)
-        shape = (recipe.features.patch_frames, self._clips[0].shape[1])
+        shape = (recipe.features.patch_frames, self._log_mels.mels)
         detector = kind(kind.Options(**recipe.detector.options), shape, recipe.seed)
-        held_out = None if hold is None else _patches(recipe, self._clips, hold)
-        learnt = _patches(recipe, self._clips, learn)
+        held_out = None if hold is None else self._patches(hold)
+        learnt = self._patches(learn)
         return detector, detector.fit(learnt, held_out, steps=steps, start=self._start, progress=self._progress)
+
+    def _patches(self, clips: IntArray) -> PatchSet:
+        features = self._recipe.features
+        frames, hop = features.patch_frames, features.patch_hop_frames
+        return PatchSet(self._log_mels, frames, hop, clips=clips, prepare=self._normalised)
+
+    def _normalised(self, patches: FloatArray, clip: IntArray) -> FloatArray:
+        """Patches [n, frames, mels] in dB as the detector takes them; they are overwritten."""
+        if self._levels is not None:
+            patches -= self._levels[clip][:, None, None]
+        patches -= self._normaliser.mean
+        patches /= self._normaliser.deviation
+        return patches
 
     def evidence(self, detector: Detector, indices: IntArray) -> dict[int, ClipEvidence]:
         """Evidence of some training clips, by number."""
@@ -247,13 +203,8 @@ class _Fit:
         cross_fitted: bool = False,
     ) -> FittedDetector:
         """All evidence in the order of clips and of what was planted."""
-        clips, planted = ([found[number] for number in range(len(found))] for found in (judged, changed))
+        clips, planted = ([found[number] for number in sorted(found)] for found in (judged, changed))
         return FittedDetector(self._normaliser, detector, clips, planted, training, cross_fitted, optimism)
-
-
-def _patches(recipe: Recipe, clips: list[FloatArray], indices: IntArray) -> PatchSet:
-    features = recipe.features
-    return PatchSet([clips[i] for i in indices], features.patch_frames, features.patch_hop_frames)
 
 
 def _optimism(

@@ -15,11 +15,12 @@ from acoustic_ad.models.combination import Combination, helpful
 from acoustic_ad.models.conditions import Conditions
 from acoustic_ad.models.detection import DetectionCurve, detection_curves
 from acoustic_ad.models.evidence import FloatArray
-from acoustic_ad.models.fitting import FittedDetector, MachineSound, fit_detectors
+from acoustic_ad.models.fitting import FittedDetector, fit_detectors
 from acoustic_ad.models.judge import Judge
+from acoustic_ad.models.machine_sound import MachineSound
 from acoustic_ad.models.planting import PlantedClip
 from acoustic_ad.recipe import Recipe
-from acoustic_ad.scores.calibration import Calibration, fold_of
+from acoustic_ad.scores.calibration import Calibration, fold_of, numbered
 from acoustic_ad.sound.presence import Absence, Presence
 
 Array = npt.NDArray[np.float64]
@@ -93,8 +94,8 @@ class MachineModel:
 
         There is a detector for each judge of the recipe; its `evidence` is that of these clips, in this order.
         """
-        fold = fold_of(sound.sessions, self.recipe.training.folds)
-        into = [one.clip for one in sound.planted]
+        fold = fold_of(sound.sessions, self.recipe.training.folds)[sound.judged]
+        into = np.searchsorted(sound.judged, [one.clip for one in sound.planted]).tolist()
         judges = [Judge(recipe) for recipe in self.recipe.judges]
         scores = [judge.fit(found, fold, into) for judge, found in zip(judges, detectors, strict=True)]
         kept = [0]
@@ -105,20 +106,21 @@ class MachineModel:
         normal = self._combined([scores[number].normal for number in kept])
         changed = self._combined([scores[number].planted for number in kept])
         self.conditions = sound.conditions
-        names = list(dict.fromkeys(sound.sessions))
-        session = np.array([names.index(name) for name in sound.sessions], np.int64)
-        self.calibration = Calibration.of(normal, len(names), sound.condition, sound.conditions.names, session)
+        session = numbered(sound.sessions[sound.judged])
+        condition = None if sound.condition is None else sound.condition[sound.judged]
+        recordings = int(session.max()) + 1
+        self.calibration = Calibration.of(normal, recordings, condition, sound.conditions.names, session)
         self.detection = detection_curves(sound.planted, changed, self.calibration.limit(NORMAL_LIMIT_P))
-        self._normal, self._presence = self._describe_normal(detectors[kept[0]], sound.log_mels), None
+        self._normal, self._presence = self._describe_normal(detectors[kept[0]], sound), None
         return self
 
     def _combined(self, scores: Sequence[Array]) -> Array:
         return scores[0] if self.combination is None else self.combination(np.stack(scores))
 
     @staticmethod
-    def _describe_normal(detector: FittedDetector, log_mels: Sequence[FloatArray]) -> dict[str, Array]:
+    def _describe_normal(detector: FittedDetector, sound: MachineSound) -> dict[str, Array]:
         residuals = np.stack([clip.statistics["residual"] for clip in detector.evidence])
-        levels = np.stack([log_mel.mean(axis=0, dtype=np.float64) for log_mel in log_mels])
+        levels = np.stack([sound.log_mels[int(clip)].mean(axis=0, dtype=np.float64) for clip in sound.judged])
         return {
             "level_db": levels.mean(axis=0),
             "clip_levels_db": levels.mean(axis=1),
@@ -131,11 +133,11 @@ class MachineModel:
 
         Clips of conditions that were not learnt are passed over.
         """
-        named = list(zip(log_mels, conditions or [""] * len(log_mels), strict=True))
-        known = [(log_mel, name) for log_mel, name in named if self.conditions.knows(name)]
+        named = zip(log_mels, conditions or [""] * len(log_mels), strict=True)
+        known = [(name, self.score(log_mel, name).score) for log_mel, name in named if self.conditions.knows(name)]
         if known:
-            scores = [self.score(log_mel, name).score for log_mel, name in known]
-            numbers = self.conditions.numbers([name for _, name in known])
+            numbers = self.conditions.numbers([name for name, _ in known])
+            scores = [score for _, score in known]
             self.calibration = Calibration.of(scores, len(known), numbers, self.conditions.names)
 
     def score(self, log_mel: FloatArray, condition: str | None = None) -> ClipScore:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Final
 
 import numpy as np
@@ -18,6 +18,8 @@ FloatArray = npt.NDArray[np.float32]
 # Enough clips that one odd recording does not decide, few enough that planting takes seconds.
 PLANTED_CLIPS: Final = 6
 LONGEST_PLANTED_S: Final = 30.0
+# Bumped when the same clip and seed start to give other faults, so that none that was kept is taken for a new one.
+PLANTING_VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,13 @@ def plant_in_waveforms(
     waveforms: Sequence[tuple[int, FloatArray]], front_end: LogMel, seed: int = 0
 ) -> list[PlantedClip]:
     """Every fault at every level, planted into waveforms [samples], each given with the number of its training clip."""
+    return plant_in_recordings([(clip, partial(_itself, waveform)) for clip, waveform in waveforms], front_end, seed)
+
+
+def plant_in_recordings(
+    recordings: Sequence[tuple[int, Callable[[], FloatArray]]], front_end: LogMel, seed: int = 0
+) -> list[PlantedClip]:
+    """Likewise, where a waveform [samples] is read when the first log-mel with a fault in it is asked for."""
     spec = front_end.spec
     faults = [
         replace(fault, level_db=level)
@@ -60,8 +69,8 @@ def plant_in_waveforms(
         for level in LEVELS_DB
     ]
     planted = []
-    for clip, waveform in waveforms:
-        planter = Planter(waveform[: round(LONGEST_PLANTED_S * spec.sample_rate_hz)], spec.sample_rate_hz)
+    for clip, read in recordings:
+        planter = cache(partial(_planter, read, spec.sample_rate_hz))
         for number, fault in enumerate(faults):
             make = partial(_made, planter, front_end, fault, (seed, clip, number))
             told = FaultAt(fault.kind, fault.words, fault.level_db, fault.low_hz, fault.high_hz)
@@ -85,5 +94,13 @@ def _changed(log_mel: FloatArray, change: Change, level_db: float, seed: tuple[i
     return changed_log_mel(log_mel, change, level_db, np.random.default_rng(seed))
 
 
-def _made(planter: Planter, front_end: LogMel, fault: PlantedFault, seed: tuple[int, ...]) -> FloatArray:
-    return front_end(planter.plant(fault, np.random.default_rng(seed)))
+def _itself(waveform: FloatArray) -> FloatArray:
+    return waveform
+
+
+def _planter(read: Callable[[], FloatArray], sample_rate_hz: int) -> Planter:
+    return Planter(read()[: round(LONGEST_PLANTED_S * sample_rate_hz)], sample_rate_hz)
+
+
+def _made(planter: Callable[[], Planter], front_end: LogMel, fault: PlantedFault, seed: tuple[int, ...]) -> FloatArray:
+    return front_end(planter().plant(fault, np.random.default_rng(seed)))

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from acoustic_ad.errors import BundleError
 from acoustic_ad.scores.covariance import SMALLEST_DEVIATION, Array, Correlations, IntArray, likeliest_shrinkage
+from acoustic_ad.scores.distances import apart, parts
 
 State = Mapping[str, npt.NDArray[Any]]
 BackendName = Literal["mahalanobis", "gaussian_mixture", "nearest_neighbour"]
@@ -245,15 +246,20 @@ class Neighbours:
         """As `Backend.fit`."""
         cloud = Cloud.fit(vectors, shrinkage, fewest)
         points = cloud.whitened(vectors)
-        apart = _apart(points, points)
-        np.fill_diagonal(apart, np.inf)
-        nearest = np.sort(apart, axis=1)[:, : min(NEIGHBOURS, len(points) - 1)]
+        nearest = np.empty((len(points), min(NEIGHBOURS, len(points) - 1)))
+        for part in parts(len(points), len(points)):
+            away = apart(points[part], points)
+            away[np.arange(len(away)), np.arange(len(points))[part]] = np.inf
+            nearest[part] = np.sort(away, axis=1)[:, : nearest.shape[1]]
         return cls(cloud, points, np.maximum(nearest.mean(axis=1), SMALLEST_RADIUS))
 
     def distances(self, vectors: Array) -> Array:
         """As `Backend.distances`."""
-        apart = _apart(self.cloud.whitened(vectors), self.points) / self.radius
-        return np.asarray(np.sort(apart, axis=1)[:, :NEIGHBOURS].mean(axis=1) / self.unit)
+        whitened, nearest = self.cloud.whitened(vectors), np.empty(len(vectors))
+        for part in parts(len(vectors), len(self.points)):
+            away = apart(whitened[part], self.points) / self.radius
+            nearest[part] = np.sort(away, axis=1)[:, :NEIGHBOURS].mean(axis=1)
+        return np.asarray(nearest / self.unit)
 
     def in_unit(self, unit: float) -> Self:
         """As `Backend.in_unit`."""
@@ -273,12 +279,6 @@ class Neighbours:
         if unit.shape != (1,) or not (unit[0] > 0 and (radius > 0).all()):
             raise BundleError("the neighbours' radius and unit must be positive")
         return cls(cloud, points, radius, float(unit[0]))
-
-
-def _apart(left: Array, right: Array) -> Array:
-    """Root mean square differences [n, m] of rows [n, p] and [m, p]."""
-    square = np.square(left).sum(axis=1)[:, None] + np.square(right).sum(axis=1) - 2.0 * left @ right.T
-    return np.asarray(np.sqrt(np.maximum(square, 0.0) / left.shape[1]))
 
 
 def _arrays(state: State, *names: str) -> list[Array]:

@@ -114,18 +114,27 @@ class Calibration:
         )
 
 
-def fold_of(groups: Sequence[Hashable], folds: int) -> IntArray:
+def numbered(groups: Sequence[Hashable] | IntArray) -> IntArray:
+    """The number of each clip's group [n], in the order in which groups first appear."""
+    if not isinstance(groups, np.ndarray):
+        numbers: dict[Hashable, int] = {}
+        return np.array([numbers.setdefault(group, len(numbers)) for group in groups], np.int64)
+    _, first, number = np.unique(groups, return_index=True, return_inverse=True)
+    place = np.empty(len(first), np.int64)
+    place[np.argsort(first)] = np.arange(len(first))
+    return np.asarray(place[number], np.int64)
+
+
+def fold_of(groups: Sequence[Hashable] | IntArray, folds: int) -> IntArray:
     """Fold number of each clip [n]: groups (sessions) stay together, in the order in which they first appear.
 
     Each group goes to the fold with the fewest clips so far, so that folds are about equal.
     """
-    order = list(dict.fromkeys(groups))
-    size = dict.fromkeys(order, 0)
-    for group in groups:
-        size[group] += 1
-    filled = np.zeros(min(folds, len(order)), np.int64)
-    fold: dict[Hashable, int] = {}
-    for group in order:
-        fold[group] = int(filled.argmin())
-        filled[fold[group]] += size[group]
-    return np.array([fold[group] for group in groups], np.int64)
+    number = numbered(groups)
+    sizes = np.bincount(number)
+    filled = np.zeros(min(folds, len(sizes)), np.int64)
+    fold = np.empty(len(sizes), np.int64)
+    for group, size in enumerate(sizes):
+        fold[group] = filled.argmin()
+        filled[fold[group]] += size
+    return fold[number]

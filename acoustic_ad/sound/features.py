@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from acoustic_ad.errors import ClipError
+from acoustic_ad.sound.log_mels import ClipRows, LogMels
 
 if TYPE_CHECKING:  # it takes seconds to import, and the spec and patches do without
     import torch
@@ -194,34 +195,50 @@ class LogMel(FramedLogMel):
             return np.asarray(mel.clamp_(min=POWER_FLOOR).log10_().mul_(10.0).numpy())
 
 
+Prepare = Callable[[FloatArray, IntArray], FloatArray]  # patches [n, frames, mels] and the clip of each [n]
+
+
 class PatchSet:
     """All patches [N, patch_frames, mels] of several clips, cut when asked for.
 
-    Overlapping patches of 5 frames would take five times the memory of the frames they are cut from. `patches[index]`
-    gives the patches at an integer index array; `clip[i]` is the number of the clip that patch i was cut from.
+    Overlapping patches of 5 frames would take five times the memory of the frames they are cut from, and the frames may
+    lie on the disk. `patches[index]` gives the patches at an integer index array, as `prepare` makes them; `clip[i]` is
+    the number of the clip that patch i was cut from. `clips` chooses among the log-mels, by number.
     """
 
-    def __init__(self, log_mels: Sequence[FloatArray], patch_frames: int, hop_frames: int = 1) -> None:
-        starts, clips, offset = [], [], 0
-        for number, log_mel in enumerate(log_mels):
-            start = np.arange(0, len(log_mel) - patch_frames + 1, hop_frames, dtype=np.int64)
-            starts.append(start + offset)
-            clips.append(np.full(len(start), number, np.int64))
-            offset += len(log_mel)
-        self._frames = np.concatenate(log_mels).astype(np.float32, copy=False)
-        self._starts = np.concatenate(starts)
-        self._offsets = np.arange(patch_frames)
-        self.clip: IntArray = np.concatenate(clips)
+    def __init__(
+        self,
+        log_mels: Sequence[FloatArray],
+        patch_frames: int,
+        hop_frames: int = 1,
+        *,
+        clips: IntArray | None = None,
+        prepare: Prepare | None = None,
+    ) -> None:
+        self._log_mels = log_mels if isinstance(log_mels, LogMels) else ClipRows.of(log_mels)
+        self._clips = np.arange(len(self._log_mels)) if clips is None else clips
+        self._patch_frames, self._hop_frames, self._prepare = patch_frames, hop_frames, prepare
+        # Per clip, not per patch: there may be millions of those.
+        self._counts = np.maximum((self._log_mels.lengths[self._clips] - patch_frames) // hop_frames + 1, 0)
+        self._ends = np.cumsum(self._counts)
+
+    @property
+    def clip(self) -> IntArray:
+        return np.repeat(np.arange(len(self._clips)), self._counts)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return len(self._starts), len(self._offsets), self._frames.shape[1]
+        return len(self), self._patch_frames, self._log_mels.mels
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return int(self._ends[-1]) if len(self._ends) else 0
 
     def __getitem__(self, index: IntArray) -> FloatArray:
-        return np.asarray(self._frames[self._starts[index][:, None] + self._offsets])
+        number = np.searchsorted(self._ends, index, side="right")
+        first = (index - (self._ends - self._counts)[number]) * self._hop_frames
+        clip = self._clips[number]
+        patches = self._log_mels.patches(clip, first, self._patch_frames)
+        return patches if self._prepare is None else self._prepare(patches, clip)
 
 
 def cut_patches(log_mel: FloatArray, patch_frames: int, hop_frames: int = 1) -> FloatArray:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
 
 from acoustic_ad.sound.clip import Clip, one_line, sha256_of
 from acoustic_ad.sound.manifest import Manifest
@@ -67,7 +70,7 @@ def _problems(clips: Iterable[Clip]) -> Iterator[Finding]:
             yield _finding("missing_file" if reason.startswith(MISSING) else code, clip, reason)
 
 
-def _duplicate_paths(clips: Iterable[Clip]) -> Iterator[Finding]:
+def _duplicate_paths(clips: Collection[Clip]) -> Iterator[Finding]:
     for first, *others in _groups(clips, lambda clip: clip.clip_id):
         for clip in others:
             yield _finding("duplicate_path", clip, f"the same path as {_place(first)}")
@@ -79,7 +82,7 @@ def _anomalies(clips: Iterable[Clip]) -> Iterator[Finding]:
             yield _finding(f"anomaly_in_{clip.split}", clip, f"an anomaly in split {clip.split}; move it to test")
 
 
-def _sessions(clips: Iterable[Clip]) -> Iterator[Finding]:
+def _sessions(clips: Collection[Clip]) -> Iterator[Finding]:
     """Clips of one session are near copies of one another. Machines share none: each has a model of its own."""
     named = [clip for clip in clips if clip.session and clip.split]
     for first, *others in _groups(named, lambda clip: (clip.machine, clip.session)):
@@ -93,7 +96,7 @@ def _sessions(clips: Iterable[Clip]) -> Iterator[Finding]:
             )
 
 
-def _similar_machines(clips: Iterable[Clip]) -> Iterator[Finding]:
+def _similar_machines(clips: Collection[Clip]) -> Iterator[Finding]:
     firsts = {clip.machine: clip for clip in sorted(clips, key=_order, reverse=True)}
     for first, *others in _groups(firsts.values(), lambda clip: " ".join(clip.machine.split())):
         for clip in others:
@@ -103,24 +106,35 @@ def _similar_machines(clips: Iterable[Clip]) -> Iterator[Finding]:
 
 
 def _contents(clips: Iterable[Clip], on_progress: Callable[[int, int], None] | None) -> Iterator[Finding]:
-    sizes: dict[int, list[Clip]] = defaultdict(list)
-    digests: dict[str, list[Clip]] = defaultdict(list)
+    present: list[Clip] = []
+    sizes: list[int] = []
     for clip in sorted(clips, key=_order):
         if clip.problem is None:
             try:
-                sizes[clip.path.stat().st_size].append(clip)
+                sizes.append(clip.path.stat().st_size)
+                present.append(clip)
             except OSError as error:
                 yield _finding("unreadable", clip, f"cannot be read: {error.strerror}")
-    suspects = [clip for same in sizes.values() if len(same) > 1 for clip in same]
+    suspects = [present[place] for same in _alike(np.array(sizes)) for place in same]
+    hashed: list[Clip] = []
+    digests = bytearray()  # of many clips, a third of what a table of them takes
     for done, clip in enumerate(suspects, start=1):
         try:
-            digests[sha256_of(clip.path)].append(clip)
+            digests += bytes.fromhex(sha256_of(clip.path))
+            hashed.append(clip)
         except OSError as error:
             yield _finding("unreadable", clip, f"cannot be read: {error.strerror}")
         if on_progress is not None:
             on_progress(done, len(suspects))
-    for same in digests.values():
-        yield from _same_content(same)
+    for same in _alike(np.frombuffer(digests, "S32")):
+        yield from _same_content([hashed[place] for place in same])
+
+
+def _alike(values: npt.NDArray[Any]) -> Iterator[npt.NDArray[np.intp]]:
+    """The places of equal values, ascending, for each value that is there twice or more."""
+    order = np.argsort(values, kind="stable")
+    ends = np.flatnonzero(values[order][1:] != values[order][:-1]) + 1
+    return (same for same in np.split(order, ends) if len(same) > 1)
 
 
 def _same_content(same: list[Clip]) -> Iterator[Finding]:
@@ -144,12 +158,13 @@ def _order(clip: Clip) -> tuple[int, str]:
     return clip.row or 0, clip.clip_id
 
 
-def _groups(clips: Iterable[Clip], key: Callable[[Clip], Hashable]) -> Iterator[list[Clip]]:
+def _groups(clips: Collection[Clip], key: Callable[[Clip], Hashable]) -> Iterator[list[Clip]]:
     """Groups of two and more, each in the order of rows."""
+    several = {value for value, count in Counter(map(key, clips)).items() if count > 1}
     groups: dict[Hashable, list[Clip]] = defaultdict(list)
-    for clip in sorted(clips, key=_order):
+    for clip in sorted((clip for clip in clips if key(clip) in several), key=_order):
         groups[key(clip)].append(clip)
-    return (group for group in groups.values() if len(group) > 1)
+    return iter(groups.values())
 
 
 def _finding(code: str, clip: Clip, message: str) -> Finding:
