@@ -225,11 +225,7 @@ class MachineModel:
 
     @classmethod
     def from_state(
-        cls,
-        recipe: Recipe,
-        state: Mapping[str, npt.NDArray[Any]],
-        calibration: Calibration,
-        runtime: Runtime = "torch",
+        cls, recipe: Recipe, state: Mapping[str, npt.NDArray[Any]], calibration: Calibration, runtime: Runtime = "torch"
     ) -> MachineModel:
         """The model whose arrays `state` holds; by "onnx" it can only score. Raises BundleError: they do not fit."""
         for name, value in state.items():
