@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,9 @@ _LENGTHS: Final = (120, 17_520)  # clips that are simulated of each, if a month 
 _FEWEST_EPISODES: Final = 12  # below so many simulated episodes, limits are extrapolated
 _WITHIN: Final = 1.15  # of the budget: what simulation itself is uncertain by
 ALARM_ABOVE_WARNING: Final = 1.02
+# Bumped when limits of the same kind become others, by a change here, in `simulation` or in `charts`: those that were
+# found before are then forgotten.
+SEARCH_VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +45,39 @@ class Found:
     clips_per_year: float
 
 
-@lru_cache(maxsize=4096)
+class Kind(NamedTuple):
+    """What limits are found for."""
+
+    policy: Policy
+    clips: int  # calibration clips
+    sessions: int  # recordings that they are from
+    autocorrelation: float
+    clips_per_year: float
+
+
+_known: dict[Kind, Found] = {}
+
+
+def known_limits() -> Mapping[Kind, Found]:
+    """All limits that this process has found, or was told of."""
+    return MappingProxyType(_known)
+
+
+def remember_limits(found: Mapping[Kind, Found]) -> None:
+    """Limits that an earlier process has found: by the same `SEARCH_VERSION` they would be found again."""
+    _known.update({kind: limits for kind, limits in found.items() if kind not in _known})
+
+
 def found_limits(policy: Policy, clips: int, sessions: int, autocorrelation: float, clips_per_year: float) -> Found:
     """The limits for a policy. New ones take half a second, known ones nothing."""
+    kind = Kind(policy, clips, sessions, autocorrelation, clips_per_year)
+    if kind not in _known:
+        _known[kind] = _searched(kind)
+    return _known[kind]
+
+
+def _searched(kind: Kind) -> Found:
+    policy, clips, sessions, autocorrelation, clips_per_year = kind
     length = int(np.clip(clips_per_year / 12, *_LENGTHS))
     machines = int(np.clip(_SAMPLES / length, *_MACHINES))
     highest = healthy_statistics(policy, Simulated(clips, sessions, autocorrelation, length, machines))[1]

@@ -25,6 +25,7 @@ from acoustic_ad.jobs.alarm_schema import AlarmRow
 from acoustic_ad.jobs.baselines import Baselines
 from acoustic_ad.jobs.explanation import Explanation, explain, speaking_clips
 from acoustic_ad.jobs.history import History, history_of, mark_of, rows_of_contents
+from acoustic_ad.jobs.limit_memory import limits_remembered
 from acoustic_ad.jobs.machine_facts import machine_row
 from acoustic_ad.jobs.many_rows import many_rows
 from acoustic_ad.jobs.schema import IS_FAILED, MachineRow, clip_scores, utc_time
@@ -60,15 +61,18 @@ class _ToKeep(NamedTuple):
 
 def refresh(store: Store, models: Path, machines: Sequence[str], trust: Trust | None = None) -> None:
     """Bring what is kept of these machines, and their alarms, up to date; `trust` says whose policies count."""
+    if not machines:
+        return
     baselines = Baselines(models, trust)
-    for start in range(0, len(machines), MACHINES_AT_ONCE):
-        wanted = list(machines[start : start + MACHINES_AT_ONCE])
-        for attempt in range(TRIES):
-            told = [_told(store, baselines, machine) for machine in wanted]
-            with store.writing() as connection:
-                wanted = _keep(connection, told, insist=attempt == TRIES - 1)
-            if not wanted:
-                break
+    with limits_remembered(store):
+        for start in range(0, len(machines), MACHINES_AT_ONCE):
+            wanted = list(machines[start : start + MACHINES_AT_ONCE])
+            for attempt in range(TRIES):
+                told = [_told(store, baselines, machine) for machine in wanted]
+                with store.writing() as connection:
+                    wanted = _keep(connection, told, insist=attempt == TRIES - 1)
+                if not wanted:
+                    break
 
 
 def _told(store: Store, baselines: Baselines, machine: str) -> _ToKeep:

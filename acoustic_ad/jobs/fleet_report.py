@@ -18,6 +18,7 @@ from acoustic_ad.jobs.baselines import Baselines
 from acoustic_ad.jobs.explanation import NO_DATA_STEP
 from acoustic_ad.jobs.fleet_health import tell
 from acoustic_ad.jobs.history import history_of
+from acoustic_ad.jobs.limit_memory import recall_limits
 from acoustic_ad.jobs.schema import MachineRow, utc_time
 from acoustic_ad.jobs.store import Store
 
@@ -77,6 +78,7 @@ def fleet_status(store: Store, machines: Collection[str] | None = None, now: dat
 
 def fleet_status_at(store: Store, models: Path, as_of: datetime) -> FleetStatus:
     """How every machine was at a moment, from its clips up to then; nothing is written."""
+    recall_limits(store)
     baselines = Baselines(models)
     failed = {row.machine: row.failed for row in store.machines()}
     found = []

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.schema import CreateColumn
 
 from acoustic_ad.jobs.alarm_schema import NEW_ALARM_COLUMNS, NEW_TABLES
+from acoustic_ad.jobs.limit_schema import found_limits
 from acoustic_ad.jobs.outbox_schema import outbox
 from acoustic_ad.jobs.schema import files, metadata, schema_version
 from acoustic_ad.jobs.upkeep_schema import machine_days
@@ -37,8 +38,18 @@ def _add_machine_days(connection: sa.Connection) -> None:
     add_columns(connection, files.c.pruned_at)
 
 
+def _add_found_limits(connection: sa.Connection) -> None:
+    """Limits that need no simulation any more."""
+    add_tables(connection, found_limits)
+
+
 # Step n (from 0) makes schema n + 2 of schema n + 1. The schema that was out before a new step goes to the tests, too.
-STEPS: Final[tuple[Callable[[sa.Connection], None], ...]] = (_to_schema_2, _add_outbox, _add_machine_days)
+STEPS: Final[tuple[Callable[[sa.Connection], None], ...]] = (
+    _to_schema_2,
+    _add_outbox,
+    _add_machine_days,
+    _add_found_limits,
+)
 SCHEMA_VERSION: Final = 1 + len(STEPS)
 
 

@@ -15,6 +15,7 @@ from acoustic_ad.jobs.baselines import Baselines
 from acoustic_ad.jobs.fleet_health import tell
 from acoustic_ad.jobs.fleet_report import iso
 from acoustic_ad.jobs.history import history_of
+from acoustic_ad.jobs.limit_memory import recall_limits
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.sound.clip import one_line
 
@@ -55,6 +56,7 @@ def replay_all(store: Store, models: Path, policy: Policy, machine: str | None =
         with store.reading() as connection:
             check_known(connection, machine)
     names = [row.machine for row in store.machines()] if machine is None else [machine]
+    recall_limits(store)
     baselines = Baselines(models)
     found = []
     for name in names:

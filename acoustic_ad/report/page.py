@@ -17,6 +17,7 @@ from acoustic_ad.errors import UsageError
 from acoustic_ad.jobs.band_history import heard_history, spread_over_days, stored_history
 from acoustic_ad.jobs.baselines import Baselines
 from acoustic_ad.jobs.fleet_report import FleetStatus, MachineStatus, fleet_status
+from acoustic_ad.jobs.limit_memory import recall_limits
 from acoustic_ad.jobs.listening import HeardMachine, hear_again
 from acoustic_ad.jobs.machine_story import MachineStory, machine_story
 from acoustic_ad.jobs.model_story import model_story
@@ -162,6 +163,7 @@ def _details(
     store: Store, options: PageOptions, fleet: FleetStatus, chosen: Sequence[MachineStatus], report: Progress
 ) -> tuple[dict[str, Any], int]:
     """By machine what its view shows, and how many clips were looked for in vain."""
+    recall_limits(store)
     baselines, registry = Baselines(options.models, options.trust), Registry(options.models, options.trust)
     stories: dict[str, MachineStory] = {}
     for done, machine in enumerate(chosen):

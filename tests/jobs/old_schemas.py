@@ -254,4 +254,30 @@ CREATE INDEX outbox_by_machine ON outbox (machine, target);
 UPDATE schema_version SET version = 3;
 """
 
-OLD = {1: SCHEMA_1 + ROWS_1, 2: SCHEMA_2 + ROWS_2, 3: SCHEMA_2 + ROWS_2 + OUTBOX_OF_3}
+# Schema 4 had one more, and a column.
+DAYS_OF_4 = """
+CREATE TABLE machine_days (
+    machine TEXT NOT NULL,
+    day TEXT NOT NULL,
+    scored INTEGER NOT NULL,
+    off INTEGER NOT NULL,
+    sensor_fault INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    score_median DOUBLE,
+    score_max DOUBLE,
+    p_value_min DOUBLE,
+    level_db_median DOUBLE,
+    trace BLOB NOT NULL,
+    pruned_at TEXT NOT NULL,
+    PRIMARY KEY (machine, day)
+);
+ALTER TABLE files ADD COLUMN pruned_at TEXT;
+UPDATE schema_version SET version = 4;
+"""
+
+OLD = {
+    1: SCHEMA_1 + ROWS_1,
+    2: SCHEMA_2 + ROWS_2,
+    3: SCHEMA_2 + ROWS_2 + OUTBOX_OF_3,
+    4: SCHEMA_2 + ROWS_2 + OUTBOX_OF_3 + DAYS_OF_4,
+}
