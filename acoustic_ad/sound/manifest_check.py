@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
-
-import numpy as np
-import numpy.typing as npt
+from typing import Final
 
 from acoustic_ad.sound.clip import Clip, one_line, sha256_of
 from acoustic_ad.sound.manifest import Manifest
@@ -115,7 +112,7 @@ def _contents(clips: Iterable[Clip], on_progress: Callable[[int, int], None] | N
                 present.append(clip)
             except OSError as error:
                 yield _finding("unreadable", clip, f"cannot be read: {error.strerror}")
-    suspects = [present[place] for same in _alike(np.array(sizes)) for place in same]
+    suspects = [present[place] for same in _alike(sizes, "i8") for place in same]
     hashed: list[Clip] = []
     digests = bytearray()  # of many clips, a third of what a table of them takes
     for done, clip in enumerate(suspects, start=1):
@@ -126,15 +123,18 @@ def _contents(clips: Iterable[Clip], on_progress: Callable[[int, int], None] | N
             yield _finding("unreadable", clip, f"cannot be read: {error.strerror}")
         if on_progress is not None:
             on_progress(done, len(suspects))
-    for same in _alike(np.frombuffer(digests, "S32")):
+    for same in _alike(digests, "S32"):
         yield from _same_content([hashed[place] for place in same])
 
 
-def _alike(values: npt.NDArray[Any]) -> Iterator[npt.NDArray[np.intp]]:
-    """The places of equal values, ascending, for each value that is there twice or more."""
-    order = np.argsort(values, kind="stable")
-    ends = np.flatnonzero(values[order][1:] != values[order][:-1]) + 1
-    return (same for same in np.split(order, ends) if len(same) > 1)
+def _alike(values: list[int] | bytearray, kind: str) -> Iterator[list[int]]:
+    """The places of equal values, ascending, for each value that is there twice or more; `kind` is numpy's for them."""
+    import numpy as np  # the command line imports this module at its start, and does without
+
+    array = np.frombuffer(values, kind) if isinstance(values, bytearray) else np.array(values, kind)
+    order = np.argsort(array, kind="stable")
+    ends = np.flatnonzero(array[order][1:] != array[order][:-1]) + 1
+    return (same.tolist() for same in np.split(order, ends) if len(same) > 1)
 
 
 def _same_content(same: list[Clip]) -> Iterator[Finding]:
