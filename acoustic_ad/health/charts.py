@@ -34,14 +34,37 @@ class Recursion:
     reference: float
     share: float  # of the budget of false alarms
 
-    def statistic(self, z: list[float], caps: list[float]) -> list[float]:
-        """The statistic after each clip, held below its cap so that it comes back after a long excursion."""
+    def statistic(self, z: Array, caps: Array) -> Array:
+        """The statistic [T] after each clip z [T], held below its cap [T]: it comes back after a long excursion."""
+        found = np.empty(z.size)
+        done, at = 0, 0.0
+        while done < z.size:
+            if self.keep == 1.0:
+                # Without caps, a CUSUM is its sum less the lowest sum so far: no loop over the clips. It has no cap up
+                # to the first clip that would exceed it; from there on, clip by clip for a while.
+                block = slice(done, done + _AT_ONCE)
+                sums = at + np.cumsum(self.gain * z[block] - self.reference)
+                free = sums - np.minimum(np.minimum.accumulate(sums), 0.0)
+                over = np.flatnonzero(free > caps[block])
+                end = int(over[0]) if over.size else free.size
+                found[done : done + end] = free[:end]
+                done += end
+                at = float(found[done - 1]) if end else at
+                if not over.size:
+                    continue
+            part = slice(done, done + _BY_CLIP if self.keep == 1.0 else z.size)
+            found[part] = self._by_clip(z[part].tolist(), caps[part].tolist(), at)
+            done = min(part.stop, z.size)
+            at = float(found[done - 1])
+        return found
+
+    def _by_clip(self, z: list[float], caps: list[float], at: float) -> list[float]:
         keep, gain, reference = self.keep, self.gain, self.reference
 
         def step(s: float, clip: tuple[float, float]) -> float:
             return min(max(keep * s + gain * clip[0] - reference, 0.0), clip[1])
 
-        return list(accumulate(zip(z, caps, strict=True), step, initial=0.0))[1:]
+        return list(accumulate(zip(z, caps, strict=True), step, initial=at))[1:]
 
 
 # Of the budget of false alarms. A drift is found by the slow chart long before the others, with little of it; sudden
@@ -52,6 +75,8 @@ SMALL_SHARE: Final = 0.20
 SLOW_SHARE: Final = 0.10
 PERSISTENCE_SHARE: Final = 0.05
 SLOW: Final = "slow EWMA"
+_AT_ONCE: Final = 4_000  # clips whose sums are made at once: a cap undoes those that lie beyond it
+_BY_CLIP: Final = 200  # clips after a CUSUM has reached its cap, where it seldom stays for less
 BEFORE_THE_FIRST: Final = -9.0  # z of the clips before the first
 
 
@@ -89,8 +114,8 @@ def persistence(policy: Policy, z: Floats) -> Floats:
 
 def statistics(policy: Policy, z: Array, caps: Array) -> Array:
     """All charts [charts, T] after each of one machine's clips z [T], the recursions held below `caps` [charts, T]."""
-    values = np.minimum(z, policy.z_cap).tolist()
-    rows = [chart.statistic(values, cap.tolist()) for chart, cap in zip(recursions(policy), caps, strict=False)]
+    values = np.minimum(z, policy.z_cap)
+    rows = [chart.statistic(values, cap) for chart, cap in zip(recursions(policy), caps, strict=False)]
     return np.array([*rows, persistence(policy, z)])
 
 

@@ -99,7 +99,9 @@ class _Ear:
 
     def __init__(self, policy: Policy, baselines: Mapping[str, Baseline], scored: Scored) -> None:
         self.policy, self.scored = policy, scored
-        names, self.model = np.unique(np.array(scored.models, object), return_inverse=True)
+        names = sorted(set(scored.models))
+        places = {name: place for place, name in enumerate(names)}
+        self.model = np.fromiter(map(places.__getitem__, scored.models), np.intp, len(scored.models))
         self.book = _LimitBook(policy, [baselines.get(name) for name in names], baselines, scored.times)
         size = scored.z.size
         self.z, self.index = scored.z.copy(), np.zeros(size)
@@ -111,7 +113,7 @@ class _Ear:
         """The stretch of clips first..end-1; `maintained_at` in seconds if it begins with maintenance."""
         policy = self.policy
         maintained = maintained_at is not None and not self.book.knows(int(self.model[first]), maintained_at)
-        centre, spread = np.array([self.shift[number] for number in self.model[first:end]]).T
+        centre, spread = np.array([self.shift[number] for number in range(len(self.shift))])[self.model[first:end]].T
         self.z[first:end] = (self.scored.z[first:end] - centre) / spread
         learning = policy.relearn_clips if maintained else max(policy.learning_clips - 1 - first, 0)
         learnt, refused = first, ""
@@ -191,9 +193,10 @@ class _LimitBook:
         count = np.arange(first + 1, first + 1 + models.size)
         begun = self.policy.learning_clips
         doubled = np.floor(np.log2(np.maximum(count, begun) / begun) + 1e-9).astype(np.intp)
-        pairs, inverse = np.unique(np.stack([doubled, models]), axis=1, return_inverse=True)
-        places = [self._place(int(model), begun * 2 ** int(times)) for times, model in pairs.T]
-        return np.array(places, np.intp)[inverse.ravel()]
+        pairs, inverse = np.unique(doubled * len(self.of_model) + models, return_inverse=True)
+        found = (divmod(int(pair), len(self.of_model)) for pair in pairs)
+        places = [self._place(model, begun * 2**times) for times, model in found]
+        return np.array(places, np.intp)[inverse]
 
     def _place(self, model: int, clips: int) -> int:
         facts = self._facts(model, self._rate(clips))

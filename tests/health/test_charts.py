@@ -70,6 +70,26 @@ def test_no_chart_climbs_beyond_its_cap():
     assert index_of(found[:, -1], LOW, HIGH) < 50
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("cap", [3.0, 12.0, np.inf])
+def test_charts_are_their_recursions_clip_by_clip(seed, cap):
+    """Over more clips than are added up at once, with a long excursion beyond the cap and back; and their beginning
+    does not depend on what follows."""
+    rng = np.random.default_rng(seed)
+    z = rng.standard_normal(9_000)
+    z[2_000:4_500] += rng.uniform(0.5, 3.0)
+    caps = cap * rng.uniform(0.9, 1.1, z.size)
+    for chart in recursions(POLICY):
+        plain, at = [], 0.0
+        for one, highest in zip(z, caps, strict=True):
+            at = min(max(chart.keep * at + chart.gain * one - chart.reference, 0.0), highest)
+            plain.append(at)
+        found = chart.statistic(z, caps)
+        np.testing.assert_allclose(found, plain, atol=1e-9)
+        assert np.array_equal(found == 0.0, np.array(plain) == 0.0)  # where a change began is told by the zeros
+        assert np.array_equal(chart.statistic(z[:5_017], caps[:5_017]), found[:5_017])
+
+
 def test_the_index_is_50_at_the_warning_limit_and_80_at_the_alarm_limit():
     assert chart_indices(LOW, LOW, HIGH) == pytest.approx(50)
     assert chart_indices(HIGH, LOW, HIGH) == pytest.approx(80)
