@@ -7,6 +7,8 @@ import random
 import signal
 import sqlite3
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,8 +21,14 @@ from acoustic_ad.models.registry import Registry
 def killed(moment_s: float, *arguments: str | Path) -> bool:
     """Run `acoustic-ad`, kill its whole group when it has taken so much processor time, and tell whether it was still
     running. Processor time, so that the moments cover the whole run however busy the computer is."""
+    return killed_when(lambda pid: cpu_seconds_of(pid) >= moment_s, 0.0, *arguments)
+
+
+def killed_when(due: Callable[[int], bool], later_s: float, *arguments: str | Path) -> bool:
+    """Run `acoustic-ad`, kill its whole group so long after `due`, of its process, has come true; whether it ran."""
     process = start(*arguments, stdout=subprocess.DEVNULL)
-    wait_until(lambda: process.poll() is not None or cpu_seconds_of(process.pid) >= moment_s, 300)
+    wait_until(lambda: process.poll() is not None or due(process.pid), 300)
+    time.sleep(later_s)
     running = process.poll() is None
     if running:
         os.killpg(process.pid, signal.SIGKILL)
@@ -97,8 +105,12 @@ def kill_training(own: Path, recordings: Path, recipe: Path, points: int) -> Non
     rng = random.Random(points)
     whole = watched(*arguments)
     hits, progress, versions = 0, 0, _versions(registry)
-    for _ in range(points):
-        hits += killed(rng.uniform(0, whole.cpu_s), *arguments)
+    for point in range(points):
+        if point % 2:
+            hits += killed(rng.uniform(0, whole.cpu_s), *arguments)
+        else:  # while models are written, which takes a moment of the run
+            before = _entries(registry)
+            hits += killed_when(lambda _, before=before: _entries(registry) != before, rng.uniform(0, 0.3), *arguments)
         progress += _versions(registry) > versions
         versions = _versions(registry)
         assert registry.machines() == ["fan", "pump"]
@@ -114,6 +126,11 @@ def kill_training(own: Path, recordings: Path, recipe: Path, points: int) -> Non
         left = {entry.name for entry in registry.folder_of(machine).iterdir()}
         assert left == {*registry.versions(machine), "current"}
     assert not (own / ".features").exists()
+
+
+def _entries(registry: Registry) -> set[Path]:
+    """What lies in the folders of the models, unfinished bundles included."""
+    return {entry for machine in ("fan", "pump") for entry in registry.folder_of(machine).iterdir()}
 
 
 def _versions(registry: Registry) -> int:
