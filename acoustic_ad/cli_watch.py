@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, get_type_hints
 import typer
 
 from acoustic_ad.cli_durations import length_of_time
-from acoustic_ad.console import command, complain, say
+from acoustic_ad.console import command, complain, say, sleep_unless_asked_to_end
 from acoustic_ad.console_log import log_is_open
 from acoustic_ad.jobs.events import event
 
@@ -41,7 +41,11 @@ def watching(score: Callable[..., None]) -> Callable[..., None]:
             starts = "1 start was" if count == 1 else f"{count} starts were"
             say(f"the run took longer than --every {every}: {starts} left out")
 
-        raise typer.Exit(repeat(lambda: _run(score, asked | {"every": every}), every_s, runs, tell))
+        def run() -> int:
+            sleep_unless_asked_to_end(0.0)
+            return _run(score, asked | {"every": every})
+
+        raise typer.Exit(repeat(run, every_s, runs, tell, sleep_unless_asked_to_end))
 
     own = inspect.signature(watch).parameters
     theirs = inspect.signature(score, eval_str=True).parameters

@@ -106,16 +106,27 @@ def command(function: Command) -> Command:
     return run  # type: ignore[return-value]
 
 
-_asked_to_end: list[float] = []  # when, by time.monotonic
+_asked_to_end: list[tuple[float, int]] = []  # when, by time.monotonic, and by which signal
 
 
 def _end(signum: int, frame: object) -> None:
     """Ask the program to end. Who is impatient and asks again must not disturb its clearing up."""
     now = time.monotonic()
-    if _asked_to_end and now - _asked_to_end[-1] < CLEARING_UP_S:
+    if _asked_to_end and now - _asked_to_end[-1][0] < CLEARING_UP_S:
         return
-    _asked_to_end.append(now)
+    _asked_to_end.append((now, signum))
     raise Interrupted(signum)
+
+
+def sleep_unless_asked_to_end(seconds: float) -> None:
+    """Sleep; raises Interrupted at once where a signal has arrived that ended nothing.
+
+    What is raised while Python clears an object away (a finaliser, a callback of the collector) is printed and
+    forgotten: a program that goes on for years must not be deaf to a signal that came at such a moment.
+    """
+    if _asked_to_end:
+        raise Interrupted(_asked_to_end[-1][1])
+    time.sleep(seconds)
 
 
 def complain(message: str) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -110,6 +111,31 @@ def test_its_memory_does_not_grow(plant):
     with Watch(plant.sound, "--every", "1h", *plant.where) as watch:
         watch.until(event="run_ended", exit_code=0)
         assert watch.end(signal.SIGINT) == 130
+
+
+FORGETS_A_SIGNAL = """
+import os, signal, sys
+from acoustic_ad import cli
+from acoustic_ad.console import run_program, sleep_unless_asked_to_end
+
+class Cleared:
+    def __del__(self):  # what is raised here is printed, and forgotten
+        os.kill(os.getpid(), signal.SIGTERM)
+
+def program():
+    one = Cleared()
+    del one
+    print("goes on", flush=True)
+    sleep_unless_asked_to_end(3600)
+
+run_program(program)
+"""
+
+
+def test_a_signal_that_came_while_an_object_was_cleared_away_ends_it_all_the_same():
+    run = subprocess.run([sys.executable, "-c", FORGETS_A_SIGNAL], capture_output=True, text=True, timeout=280)
+    assert (run.returncode, run.stdout) == (143, "goes on\n")
+    assert "terminated; what was finished is kept" in run.stderr
 
 
 def test_so_many_runs(plant):
