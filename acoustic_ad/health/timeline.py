@@ -166,11 +166,11 @@ class _Teller:
         return found
 
     def _begun(self, stretch: Stretch) -> datetime:
-        """When a stretch began: with the maintenance before its first clip, or with that clip."""
+        """When a stretch began: with the first maintenance since the clip before it, or with its first clip."""
         first = self._at(stretch.first)
         since = self._at(stretch.first - 1) if stretch.first else None
         before = [at for at in self.maintenance if at <= first and (since is None or at > since)]
-        return before[-1] if before and since is not None else first
+        return before[0] if before and since is not None else first
 
     def _relearning(self) -> str:
         return f"after maintenance: the next {self.policy.relearn_clips} scored clips make the new baseline"

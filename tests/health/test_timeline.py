@@ -59,6 +59,14 @@ def test_the_order_of_arrival_and_duplicates_do_not_matter(data):
     assert machine_health(POLICY, BASELINES, arrived, data.draw(st.permutations(told)), at(100)) == first
 
 
+def test_maintenance_twice_before_the_next_clip_begins_with_the_first():
+    """What was said after the first is not taken back when the second becomes known."""
+    clips = [ClipPoint(at(minute), "scored", -1.0, "aa", MODEL) for minute in (0, 1, 2, 4)]
+    told = [Event(at(3), "maintenance"), Event(at(4), "maintenance")]
+    changes = machine_health(POLICY, BASELINES, clips, told).changes
+    assert [(one.at, one.state) for one in changes if one.at >= at(3)] == [(at(3), "learning")]
+
+
 @given(histories, events, st.integers(0, 60))
 def test_the_past_is_never_rewritten(clips, told, minute):
     """What was raised, and when the state changed, up to a moment is the same whatever comes later."""
