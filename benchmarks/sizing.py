@@ -160,7 +160,7 @@ def table(costs: dict[str, Cost], row_bytes: float, worker_mb: float, health: fl
             rows_gb = machines * an_hour * HOURS_A_YEAR * row_bytes / 1e9
             models_gb = machines * cost.bundle_kb / 1e6
             cells = (f"{machines:,} x {an_hour}", name, f"{cores}", f"{scoring:.2f}", f"{told_s:.0f} s an hour",
-                     f"{max(memory_gb, 1):.0f} GB", f"{rows_gb:.1f}", f"{models_gb:.1f}")  # fmt: skip
+                     f"{math.ceil(memory_gb)} GB", f"{rows_gb:.1f}", f"{models_gb:.1f}")  # fmt: skip
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
