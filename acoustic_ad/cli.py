@@ -22,10 +22,10 @@ from acoustic_ad.cli_notify import NotifyTargets, notify_app
 from acoustic_ad.cli_report import explain
 from acoustic_ad.cli_report import report as write_report
 from acoustic_ad.cli_schedule import schedule_app
-from acoustic_ad.cli_score import begin_runtime, check_words, tell_score
+from acoustic_ad.cli_score import begin_runtime, check_words, tell_evaluation, tell_score
 from acoustic_ad.cli_signing import RequireSigned, SignKey, TrustedKeys, signing_key, trust_of
 from acoustic_ad.cli_watch import watching
-from acoustic_ad.console import answer, answer_json, command, complain, progress_bar, run_program, say
+from acoustic_ad.console import answer, answer_json, command, progress_bar, run_program, say
 from acoustic_ad.console_log import LogFormat, LogLevel, log_is_open, open_log
 
 app = typer.Typer(
@@ -232,10 +232,8 @@ def evaluate(
     from contextlib import nullcontext
 
     from acoustic_ad.errors import ManifestError
-    from acoustic_ad.jobs.evaluate import as_json as document
     from acoustic_ad.jobs.evaluate import evaluate as evaluate_all
     from acoustic_ad.jobs.store import Store
-    from acoustic_ad.report.tables import count_of, evaluation_table, failure_lines, left_out_line
 
     trusted = trust_of(require_signed, trust)
     opened = nullcontext() if db is None else Store.open(db, read_only=True, create=False)
@@ -250,17 +248,7 @@ def evaluate(
             store=store,
             trust=trusted,
         )
-    for line in failure_lines(found.failures):
-        complain(line)
-    if as_json:
-        answer_json(document(found))
-    else:
-        say(f"recipe {', '.join(found.recipes)}, seed {', '.join(map(str, found.seeds))}")
-        for label, clips in found.from_events.items():
-            say(f"{count_of(clips, 'clip')} without a label taken for {label}, as events in {told_by} tell")
-        answer(evaluation_table(document(found)))
-        if found.evaluated and found.left_out:
-            say(left_out_line(found.left_out))
+    tell_evaluation(found, told_by, as_json)
     if not found.evaluated:
         raise ManifestError(f"{data}: no machine has scored clips of both labels, normal and anomaly (split test)")
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from acoustic_ad.cli_signing import RequireSigned, TrustedKeys, trust_of
 from acoustic_ad.console import answer, answer_json, command, progress_bar, say
+
+if TYPE_CHECKING:
+    from acoustic_ad.jobs.explain_clip import ExplainedClip
 
 Models = Annotated[Path, typer.Option("--models", envvar="ACOUSTIC_AD_MODELS", help="Folder of the model bundles.")]
 Db = Annotated[str, typer.Option("--db", envvar="ACOUSTIC_AD_DB", help="Score store: a path, or a database URL.")]
@@ -102,13 +105,7 @@ def explain(
     from acoustic_ad.jobs.database import sqlite_path
     from acoustic_ad.jobs.explain_clip import explain_clip
     from acoustic_ad.jobs.store import Store
-    from acoustic_ad.report.explained import (
-        check_explained_suffix,
-        explained_document,
-        explained_words,
-        write_explained,
-    )
-    from acoustic_ad.sound.clip import one_line
+    from acoustic_ad.report.explained import check_explained_suffix, explained_document, write_explained
 
     if out is not None:
         check_explained_suffix(out)
@@ -120,7 +117,14 @@ def explain(
         write_explained(out, found)
     if as_json:
         answer_json(explained_document(found))
-        return
+    else:
+        _tell_explained(found, out)
+
+
+def _tell_explained(found: ExplainedClip, out: Path | None) -> None:
+    from acoustic_ad.report.explained import explained_words
+    from acoustic_ad.sound.clip import one_line
+
     answer("\n".join([f"{one_line(found.machine)} {found.version}", *explained_words(found)]))
     if out is not None:
         say(f"{'numbers' if out.suffix.lower() == '.json' else 'picture'}: {one_line(str(out))}")

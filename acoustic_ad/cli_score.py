@@ -9,6 +9,7 @@ from acoustic_ad.console_log import log_is_open
 
 if TYPE_CHECKING:
     from acoustic_ad.detectors.base import Runtime
+    from acoustic_ad.jobs.evaluate import Evaluation
     from acoustic_ad.jobs.score_report import ScoreReport
 
 
@@ -70,3 +71,24 @@ def tell_score(report: ScoreReport, as_json: bool) -> None:
             say(f"note: {one_line(notice.text)}")
     if report.other_model:
         say(other_model_line(report.other_model))
+
+
+def tell_evaluation(found: Evaluation, told_by: str, as_json: bool) -> None:
+    """The answer of `evaluate`: failures and remarks on stderr; the table or the document on stdout.
+
+    `told_by` is the store whose events gave clips a label.
+    """
+    from acoustic_ad.jobs.evaluate import as_json as document
+    from acoustic_ad.report.tables import count_of, evaluation_table, failure_lines, left_out_line
+
+    for line in failure_lines(found.failures):
+        complain(line)
+    if as_json:
+        answer_json(document(found))
+        return
+    say(f"recipe {', '.join(found.recipes)}, seed {', '.join(map(str, found.seeds))}")
+    for label, clips in found.from_events.items():
+        say(f"{count_of(clips, 'clip')} without a label taken for {label}, as events in {told_by} tell")
+    answer(evaluation_table(document(found)))
+    if found.evaluated and found.left_out:
+        say(left_out_line(found.left_out))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -48,13 +49,13 @@ class LogMels(Sequence[FloatArray]):
     lengths: IntArray  # [n], frames of each clip
 
     @property
+    @abstractmethod
     def mels(self) -> int:
         """Bands of each frame."""
-        raise NotImplementedError
 
+    @abstractmethod
     def patches(self, clip: IntArray, first: IntArray, frames: int) -> FloatArray:
         """Of k clips, given by number [k], the `frames` frames from the frame first [k] on: [k, frames, mels]."""
-        raise NotImplementedError
 
     def __len__(self) -> int:
         return len(self.lengths)
