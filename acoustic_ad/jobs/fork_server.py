@@ -30,11 +30,15 @@ _NEXT_STEPS: Final = {
 }
 # Loaded once, before any worker is forked.
 PRELOADED: Final[Mapping[Runtime, list[str]]] = {
-    "torch": ["torch", "acoustic_ad.jobs.clip_work", "acoustic_ad.jobs.train_work", "acoustic_ad.jobs.workers"],
+    "torch": [
+        *("torch", "acoustic_ad.jobs.clip_work", "acoustic_ad.jobs.train_work", "acoustic_ad.jobs.workers"),
+        "acoustic_ad.jobs.frozen",  # the last
+    ],
     # What the work loads besides, each worker would load again.
     "onnx": [
         *("onnxruntime", "acoustic_ad.jobs.clip_work", "acoustic_ad.jobs.workers"),
         *("acoustic_ad.scores.calibration", "numpy.fft", "safetensors.numpy", "threadpoolctl"),
+        "acoustic_ad.jobs.frozen",
     ],
 }
 

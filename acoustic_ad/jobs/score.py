@@ -41,10 +41,7 @@ __all__ = ["ScoreOptions", "ScoreReport", "as_json", "score"]
 # A batch is committed when it is this large or this old: a kill costs at most the work of one batch.
 BATCH_ROWS = 200
 BATCH_S = 5.0
-# How loud a log is about a clip.
-CLIP_LEVELS = {
-    "scored": logging.DEBUG, "off": logging.DEBUG, "sensor_fault": logging.WARNING, "failed": logging.WARNING
-}  # fmt: skip
+QUIET = ("scored", "off")  # outcomes that only a detailed log names
 
 
 def score(options: ScoreOptions, on_progress: Callable[[int, int], None] = lambda done, total: None) -> ScoreReport:
@@ -61,8 +58,9 @@ def score(options: ScoreOptions, on_progress: Callable[[int, int], None] = lambd
     with ExitStack() as stack:
         stack.enter_context(hold_store(options.db, manifest.root))
         store = stack.enter_context(Store.open(options.db))
-        job = _Job(options, manifest, clips, store)
-        with telling_run(job.run_id, options.folder, manifest.description, job.counts, job.ignored):
+        job = _Job(options, replace(manifest, clips=()), clips, store)  # each list of them takes its share of memory
+        del manifest, clips
+        with telling_run(job.run_id, options.folder, job.manifest.description, job.counts, job.ignored):
             job.run(on_progress)
             return job.report()
 
@@ -96,10 +94,11 @@ class _Job:
     """One run over one folder."""
 
     def __init__(self, options: ScoreOptions, manifest: Manifest, clips: list[Clip], store: Store) -> None:
+        """`manifest`: of the clips, which it need not hold; they are sorted in place."""
         self.options, self.manifest, self.store = options, manifest, store
         # A manifest may list a file twice: it is one clip all the same.
-        ordered = sorted(clips, key=_key_of)
-        self.clips = [next(same) for _, same in groupby(ordered, _key_of)]
+        clips.sort(key=_key_of)
+        self.clips = [next(same) for _, same in groupby(clips, _key_of)]
         self.ignored = dict(manifest.ignored)
         if len(clips) > len(self.clips):
             self.ignored["listed twice"] = len(clips) - len(self.clips)
@@ -205,7 +204,7 @@ class _Job:
             if row.reason in MODEL_CODES:
                 self.without_model.add(row.machine)
         told = {"clip_id": row.clip_id, "machine": row.machine, "code": row.reason, "reason": row.detail}
-        event(CLIP_LEVELS[row.status], f"clip_{row.status}", **told)
+        event(logging.DEBUG if row.status in QUIET else logging.WARNING, f"clip_{row.status}", **told)
         if row.status != "failed" and not self.options.rescore:  # which takes what was there before
             self.late.take(row.machine, row.recorded_at, row.recorded_at_source)
         self.touched.add(row.machine)

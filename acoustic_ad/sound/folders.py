@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -34,10 +35,24 @@ class Found(NamedTuple):
 
 @dataclass
 class Scan:
-    """What lies under a folder: audio files sorted by name, and how much else was passed over, by reason."""
+    """What lies under a folder: audio files sorted by name, and how much else was passed over, by reason.
 
-    files: list[Found] = field(default_factory=list)
+    Names alone are kept, not a `Found` of each: there may be very many.
+    """
+
+    names: list[str] = field(default_factory=list)
+    problems: dict[str, tuple[str, str]] = field(default_factory=dict)  # of those names that have one
     ignored: Counter[str] = field(default_factory=Counter)
+
+    def files(self) -> Iterator[Found]:
+        """The audio files, in the order of their names."""
+        return (Found(name, self.problems.get(name)) for name in self.names)
+
+    def add(self, name: str, problem: tuple[str, str] | None = None) -> None:
+        """One more file, or what stands for one that has a problem."""
+        self.names.append(name)
+        if problem is not None:
+            self.problems[name] = problem
 
 
 def is_audio(name: str) -> bool:
@@ -60,7 +75,7 @@ def scan_folder(root: Path) -> Scan:
     walk = _Walk(str(root))
     walk.below("", "")
     walk.follow_links()
-    walk.scan.files.sort()
+    walk.scan.names.sort()
     return walk.scan
 
 
@@ -72,7 +87,8 @@ class _Walk:
         self.real_root = os.path.realpath(root)
         self.scan = Scan()
         self.links: list[str] = []
-        self.listed: set[str] = set()  # real names of files
+        self.listed: set[str] = set()  # real names of files, from the first link on
+        self.following = False  # until then no file can be met a second time
         self.visited: set[str] = set()  # real names of folders
 
     def below(self, listed: str, real: str) -> None:
@@ -96,7 +112,7 @@ class _Walk:
                 f"{one_line(self.root)}: the folder cannot be listed ({error.strerror}); check its permissions and "
                 "that the share is mounted"
             ) from error
-        self.scan.files.append(Found(listed, ("unreadable", f"the folder cannot be listed: {error.strerror}")))
+        self.scan.add(listed, ("unreadable", f"the folder cannot be listed: {error.strerror}"))
 
     def _entry(self, entry: os.DirEntry[str], listed: str, real: str) -> bool:
         """Notes one entry; True for a folder to descend into."""
@@ -122,17 +138,20 @@ class _Walk:
         elif real in self.listed:
             self.scan.ignored[LISTED_ALREADY] += 1
         else:
-            self.listed.add(real)
-            self.scan.files.append(Found(listed))
+            self.scan.add(listed)
+            if self.following:
+                self.listed.add(real)
 
     def _problem(self, listed: str, code: str, reason: str) -> None:
         if is_audio(listed):
-            self.scan.files.append(Found(listed, (code, reason)))
+            self.scan.add(listed, (code, reason))
         else:
             self.scan.ignored[NOT_AUDIO] += 1
 
     def follow_links(self) -> None:
         """Sorted, and after the real files: which of several names is listed does not depend on the file system."""
+        if self.links:
+            self.following, self.listed = True, set(self.scan.names)  # so far, they are the real ones
         while self.links:
             batch, self.links = sorted(self.links), []
             for listed in batch:
@@ -143,7 +162,7 @@ class _Walk:
         is_folder = os.path.isdir(target)  # noqa: PTH112 (a Path here would cost more than the question)
         if not is_inside(target, self.real_root):
             if is_folder or is_audio(listed):
-                self.scan.files.append(Found(listed, outside_root(target, self.real_root)))
+                self.scan.add(listed, outside_root(target, self.real_root))
             else:
                 self.scan.ignored[NOT_AUDIO] += 1
             return

@@ -110,7 +110,7 @@ def _ignored_beside(root: Path, clips: Iterable[Clip]) -> dict[str, int]:
     listed = {clip.clip_id for clip in clips}
     scan = scan_folder(root)
     scan.ignored[NOT_AUDIO] -= 1  # the manifest itself
-    scan.ignored[NOT_IN_MANIFEST] += sum(printable(found.relative) not in listed for found in scan.files)
+    scan.ignored[NOT_IN_MANIFEST] += sum(printable(name) not in listed for name in scan.names)
     return dict(+scan.ignored)
 
 
@@ -119,15 +119,15 @@ def _ignored_beside(root: Path, clips: Iterable[Clip]) -> dict[str, int]:
 
 def _named_folder(root: Path, machine: str | None) -> Manifest:
     scan = scan_folder(root)
-    names = _read_names(root, scan.files)
+    names = _read_names(root, scan.names)
     known = [name for name in names if name is not None]
     recognised = bool(known) and len(known) >= NEARLY_ALL * len(names)
     if recognised:
         layout = "+".join(sorted({name.layout for name in known}))
-        clips = [_recognised(root, found, name) for found, name in zip(scan.files, names, strict=True)]
+        clips = [_recognised(root, found, name) for found, name in zip(scan.files(), names, strict=True)]
     else:
-        layout = "plain" if any("/" in found.relative for found in scan.files) else "flat"
-        clips = [_plain(root, found, name) for found, name in zip(scan.files, names, strict=True)]
+        layout = "plain" if any("/" in name for name in scan.names) else "flat"
+        clips = [_plain(root, found, name) for found, name in zip(scan.files(), names, strict=True)]
     if machine is not None:
         clips = _rename(root, clips, machine)
     clips.sort(key=lambda clip: clip.clip_id)
@@ -138,12 +138,12 @@ def _named_folder(root: Path, machine: str | None) -> Manifest:
     return Manifest(root, layout, tuple(clips), ignored, describe(what, clips, ignored))
 
 
-def _read_names(root: Path, files: Iterable[Found]) -> list[Named | None]:
+def _read_names(root: Path, files: Iterable[str]) -> list[Named | None]:
     above = tuple(printable(part) for part in root.parts[1:])
     folders: dict[str, FolderNames] = {}
     names = []
-    for found in files:
-        folder, _, name = printable(found.relative).rpartition("/")
+    for file in files:
+        folder, _, name = printable(file).rpartition("/")
         if folder not in folders:
             folders[folder] = FolderNames(above + tuple(filter(None, folder.split("/"))))
         names.append(folders[folder].read(name.rpartition(".")[0]))

@@ -19,11 +19,11 @@ def touch(root: Path, *names: str) -> None:
 
 
 def listed(root: Path) -> list[str]:
-    return [found.relative for found in scan_folder(root).files if found.problem is None]
+    return [found.relative for found in scan_folder(root).files() if found.problem is None]
 
 
 def problems(root: Path) -> dict[str, str]:
-    return {found.relative: found.problem[0] for found in scan_folder(root).files if found.problem is not None}
+    return {found.relative: found.problem[0] for found in scan_folder(root).files() if found.problem is not None}
 
 
 def test_lists_audio_of_any_letter_case_and_counts_the_rest(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_lists_audio_of_any_letter_case_and_counts_the_rest(tmp_path: Path) -> N
     )
     os.mkfifo(tmp_path / "pipe.wav")
     scan = scan_folder(tmp_path)
-    assert [found.relative for found in scan.files] == ["a/b/Y.FLAC", "a/x.wav", "z.Ogg"]
+    assert [found.relative for found in scan.files()] == ["a/b/Y.FLAC", "a/x.wav", "z.Ogg"]
     assert scan.ignored == {"not audio": 2, "hidden": 3, "not a regular file": 1}
 
 
