@@ -181,7 +181,7 @@ def score(
     with its reason), 4 with --exit-on: a machine is in that state, 5 another job holds this database.
     """
     open_log(log_format, log_level)
-    judged_by = begin_runtime(runtime)
+    judged_by = begin_runtime(runtime, folder, db)
 
     from acoustic_ad.jobs.notify_targets import read_targets
     from acoustic_ad.jobs.run import run_score

@@ -8,6 +8,8 @@ from acoustic_ad.console import answer, answer_json, complain, say
 from acoustic_ad.console_log import log_is_open
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from acoustic_ad.detectors.base import Runtime
     from acoustic_ad.jobs.evaluate import Evaluation
     from acoustic_ad.jobs.score_report import ScoreReport
@@ -26,8 +28,8 @@ def check_words(exit_on: str | None, splits: tuple[str, ...]) -> None:
             raise UsageError(f"--split {name}: must be one of {', '.join(SPLITS)}")
 
 
-def begin_runtime(name: str) -> Runtime:
-    """The runtime that --runtime names; the server of its workers begins at once, where it costs no torch.
+def begin_runtime(name: str, folder: Path, db: str) -> Runtime:
+    """The runtime that --runtime names. The server of its workers begins at once, where there will be work for them.
 
     Raises UsageError, also where the runtime is not installed.
     """
@@ -35,15 +37,16 @@ def begin_runtime(name: str) -> Runtime:
 
     from acoustic_ad.errors import UsageError
     from acoustic_ad.jobs.fork_server import begin_fork_server
+    from acoustic_ad.jobs.news import has_news
 
-    if name == "torch":
-        return "torch"
-    if name != "onnx":
+    if name not in ("torch", "onnx"):
         raise UsageError(f"--runtime {name}: must be torch or onnx")
-    if find_spec("onnxruntime") is None:
+    runtime: Runtime = "onnx" if name == "onnx" else "torch"
+    if runtime == "onnx" and find_spec("onnxruntime") is None:
         raise UsageError("--runtime onnx needs onnxruntime, which is not installed: pip install onnxruntime")
-    begin_fork_server("onnx")
-    return "onnx"
+    if has_news(folder, db):
+        begin_fork_server(runtime)
+    return runtime
 
 
 def tell_score(report: ScoreReport, as_json: bool) -> None:

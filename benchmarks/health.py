@@ -160,11 +160,12 @@ CHANGES: Final[dict[str, FloatArray]] = {
 }
 
 
-def delays(seed: int, machines: int) -> str:
+def delays(seed: int, machines: int, kinds: Sequence[str] = tuple(KINDS), sets: Sequence[int] = DELAY_SETS) -> str:
     """Clips from a change to the ALARM, ours and the rivals' with limits for the same measured false alarms."""
     parts = []
-    for kind, rho in KINDS.items():
-        for clips in DELAY_SETS:
+    for kind in kinds:
+        rho = KINDS[kind]
+        for clips in sets:
             rng = np.random.default_rng([seed, 1, clips, round(10 * rho)])
             parts.append(delay_table(rng, kind, rho, clips, machines))
     return "\n\n".join(parts)
@@ -220,7 +221,7 @@ def cell(found: Sequence[int | None]) -> str:
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
-PARTS: Final[dict[str, Callable[[int, int], str]]] = {"alarms": false_alarms, "laws": other_laws, "delays": delays}
+PARTS: Final[dict[str, Callable[[int, int], str]]] = {"alarms": false_alarms, "laws": other_laws}
 MACHINES: Final = {"alarms": 1000, "laws": 300, "delays": 400, "sound": 20}
 
 
@@ -232,12 +233,16 @@ def main() -> None:
     parser.add_argument("--part", nargs="+", choices=list(MACHINES), default=list(MACHINES))
     parser.add_argument("--machines", type=int, help="how many, where that is not to be the default")
     parser.add_argument("--recipes", nargs="+", default=["mahalanobis", "dae"], help="of part sound")
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS), help="of part delays")
+    parser.add_argument("--sets", nargs="+", type=int, default=list(DELAY_SETS), help="calibration clips, likewise")
     asked = parser.parse_args()
     begun = time.perf_counter()
     for part in asked.part:
         machines = asked.machines or MACHINES[part] // (10 if asked.quick else 1)
         if part == "sound":
             table = healthy_sound(asked.seed, machines, asked.recipes)
+        elif part == "delays":
+            table = delays(asked.seed, machines, asked.kinds, asked.sets)
         else:
             table = PARTS[part](asked.seed, machines)
         print(table, end="\n\n", flush=True)

@@ -12,7 +12,9 @@ from typing import Any
 
 from cli_process import Finished, cpu_seconds_of, finish, processes_of, start
 
-LOOK_AGAIN_S = 0.2
+# A look takes a hundredth of a second. At first it is looked often: a short run ends soon after all is at its largest.
+OFTEN_S, SELDOM_S = 0.05, 0.4
+OFTEN_FOR_S = 30.0
 
 
 @dataclass
@@ -61,7 +63,7 @@ def watched(*arguments: str | Path, code: int | None = 0, timeout: float = 280, 
         ended = pool.submit(finish, process, timeout)
         while not ended.done():
             seen.look(process.pid)
-            time.sleep(LOOK_AGAIN_S)
+            time.sleep(OFTEN_S if time.monotonic() - begun < OFTEN_FOR_S else SELDOM_S)
         seen.run = ended.result()
     seen.took_s = time.monotonic() - begun
     assert code is None or seen.run.code == code, seen.run

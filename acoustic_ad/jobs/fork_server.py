@@ -10,12 +10,11 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Literal
 
 from acoustic_ad.errors import WorkersError
 
-if TYPE_CHECKING:
-    from acoustic_ad.detectors.base import Runtime
+Libraries = Literal["torch", "onnx", "train"]  # what the work needs: a runtime that judges, or all to learn by
 
 _NEXT_STEPS: Final = {
     errno.EMFILE: "allow this job more open files (ulimit -n)",
@@ -29,11 +28,9 @@ _NEXT_STEPS: Final = {
     errno.ENOSYS: "this system has no semaphores: mount /dev/shm",
 }
 # Loaded once, before any worker is forked.
-PRELOADED: Final[Mapping[Runtime, list[str]]] = {
-    "torch": [
-        *("torch", "acoustic_ad.jobs.clip_work", "acoustic_ad.jobs.train_work", "acoustic_ad.jobs.workers"),
-        "acoustic_ad.jobs.frozen",  # the last
-    ],
+PRELOADED: Final[Mapping[Libraries, list[str]]] = {
+    "torch": ["torch", "acoustic_ad.jobs.clip_work", "acoustic_ad.jobs.workers", "acoustic_ad.jobs.frozen"],
+    "train": ["torch", "acoustic_ad.jobs.train_work", "acoustic_ad.jobs.workers", "acoustic_ad.jobs.frozen"],
     # What the work loads besides, each worker would load again.
     "onnx": [
         *("onnxruntime", "acoustic_ad.jobs.clip_work", "acoustic_ad.jobs.workers"),
@@ -43,19 +40,19 @@ PRELOADED: Final[Mapping[Runtime, list[str]]] = {
 }
 
 
-def worker_context(runtime: Runtime) -> Any:
-    """The context of processes that are forked from the server, which has the libraries of `runtime` loaded."""
+def worker_context(libraries: Libraries) -> Any:
+    """The context of processes that are forked from the server, which has these libraries loaded."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED[runtime])
+    context.set_forkserver_preload(PRELOADED[libraries])
     return context
 
 
-def begin_fork_server(runtime: Runtime) -> None:
+def begin_fork_server(libraries: Libraries) -> None:
     """Start it without waiting: it loads its libraries while this process loads its own.
 
     What goes wrong is left to `start_fork_server` to say, if there is any work at all.
     """
-    worker_context(runtime)
+    worker_context(libraries)
     with suppress(OSError, EOFError):
         _start_mute()
 

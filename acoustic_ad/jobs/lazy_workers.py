@@ -30,7 +30,7 @@ class LazyWorkers:
         if first is None:
             return
         if self._workers is None:
-            self._workers = Workers(self._count, memory_gib=self._memory_gib, runtime=self._runtime)
+            self._workers = Workers(self._count, memory_gib=self._memory_gib, libraries=self._runtime)
         yield from self._workers.map(function, chain([first], ahead), rehearsal)
 
     def __enter__(self) -> LazyWorkers:

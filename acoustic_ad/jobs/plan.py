@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -97,7 +97,7 @@ class Planner:
         # The same bytes are in work under another name: look again when that is done. None: nobody waits any more.
         self._twins: list[Clip] | None = []
 
-    def plan(self, clips: list[Clip]) -> Iterator[Planned]:
+    def plan(self, clips: Iterable[Clip]) -> Iterator[Planned]:
         """The clips that need work, in their order, which is that of their machines."""
         remaining = iter(clips)
         while chunk := list(islice(remaining, CLIPS_AT_ONCE)):

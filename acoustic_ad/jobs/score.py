@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import time
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from itertools import groupby
 from typing import Any
 
 from acoustic_ad.errors import AcousticADError, BundleError, ClipError, ManifestError, WorkersError
@@ -19,6 +17,7 @@ from acoustic_ad.jobs.events import event, telling_run
 from acoustic_ad.jobs.fleet_health import note_clips, refresh, was_cut_short
 from acoustic_ad.jobs.fleet_report import fleet_status
 from acoustic_ad.jobs.lazy_workers import LazyWorkers
+from acoustic_ad.jobs.listed_clips import Listed, by_machine
 from acoustic_ad.jobs.machine_facts import FACTS_FORMAT
 from acoustic_ad.jobs.notify import notify
 from acoustic_ad.jobs.pending import deadline_s
@@ -52,15 +51,16 @@ def score(options: ScoreOptions, on_progress: Callable[[int, int], None] = lambd
     if options.out is not None:
         check_out_suffix(options.out)
     manifest = read_manifest(options.folder, machine=options.machine)
-    clips = [clip for clip in manifest.clips if not options.splits or clip.split in options.splits]
+    clips: Sequence[Clip] = manifest.clips
+    if options.splits:
+        clips = [clip for clip in clips if clip.split in options.splits]
     if not clips and not options.allow_empty:
         raise ManifestError(_nothing_there(options, manifest))
     with ExitStack() as stack:
         stack.enter_context(hold_store(options.db, manifest.root))
         store = stack.enter_context(Store.open(options.db))
-        job = _Job(options, replace(manifest, clips=()), clips, store)  # each list of them takes its share of memory
-        del manifest, clips
-        with telling_run(job.run_id, options.folder, job.manifest.description, job.counts, job.ignored):
+        job = _Job(options, manifest, clips, store)
+        with telling_run(job.run_id, options.folder, manifest.description, job.counts, job.ignored):
             job.run(on_progress)
             return job.report()
 
@@ -74,31 +74,12 @@ def _nothing_there(options: ScoreOptions, manifest: Manifest) -> str:
     )
 
 
-def _key_of(clip: Clip) -> tuple[str, str]:
-    return clip.machine, clip.clip_id
-
-
-class _Listed:
-    """The (clip_id, machine) of clips that are sorted by `_key_of`; a set of them would take as much as the clips."""
-
-    def __init__(self, clips: list[Clip]) -> None:
-        self._clips = clips
-
-    def __contains__(self, key: object) -> bool:
-        wanted = key[::-1] if isinstance(key, tuple) else ()
-        at = bisect_left(self._clips, wanted, key=_key_of)
-        return at < len(self._clips) and _key_of(self._clips[at]) == wanted
-
-
 class _Job:
     """One run over one folder."""
 
-    def __init__(self, options: ScoreOptions, manifest: Manifest, clips: list[Clip], store: Store) -> None:
-        """`manifest`: of the clips, which it need not hold; they are sorted in place."""
+    def __init__(self, options: ScoreOptions, manifest: Manifest, clips: Sequence[Clip], store: Store) -> None:
         self.options, self.manifest, self.store = options, manifest, store
-        # A manifest may list a file twice: it is one clip all the same.
-        clips.sort(key=_key_of)
-        self.clips = [next(same) for _, same in groupby(clips, _key_of)]
+        self.clips = by_machine(clips)
         self.ignored = dict(manifest.ignored)
         if len(clips) > len(self.clips):
             self.ignored["listed twice"] = len(clips) - len(self.clips)
@@ -143,7 +124,7 @@ class _Job:
         self._update_machines()
         self._refuse_without_models()
 
-    def _work(self, clips: list[Clip], workers: LazyWorkers, on_progress: Callable[[int, int], None]) -> None:
+    def _work(self, clips: Sequence[Clip], workers: LazyWorkers, on_progress: Callable[[int, int], None]) -> None:
         known = self.planner.known
         for planned, result in self._results(clips, workers):
             self._take(planned, result)
@@ -167,7 +148,7 @@ class _Job:
         )
 
     def _results(
-        self, clips: list[Clip], workers: LazyWorkers
+        self, clips: Sequence[Clip], workers: LazyWorkers
     ) -> Iterator[tuple[Planned, Scored | Off | Unscored | ClipError]]:
         """Each planned clip with what became of it, errors that need no worker included."""
         planned: dict[ScoreTask, Planned] = {}
@@ -277,7 +258,7 @@ class _Job:
     def report(self) -> ScoreReport:
         """Write --out, close the run, and tell."""
         if self.options.out is not None:
-            keys = self.new_clips if self.options.new_only else _Listed(self.clips)
+            keys = self.new_clips if self.options.new_only else Listed(self.clips)
             write_rows(self.options.out, self.store.rows_of(self.root, keys))
         present = {clip.machine for clip in self.clips}
         report = ScoreReport(

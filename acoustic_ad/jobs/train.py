@@ -90,7 +90,7 @@ def train(options: TrainOptions, listen: Listener = lambda news: None) -> TrainR
         hold_lock(options.models / ".train"),
         feature_place(options.models, options.cache) as place,
         _listening(listen) as pipe,
-        worker_pool(options.workers, progress=pipe) as workers,
+        worker_pool(options.workers, progress=pipe, libraries="train") as workers,
     ):
         _train_groups(options, groups, workers, place, report, listen)
     report.trained.sort(key=lambda trained: trained.machine)

@@ -15,9 +15,8 @@ from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
-from acoustic_ad.detectors.base import Runtime
 from acoustic_ad.errors import ClipError, WorkersError
-from acoustic_ad.jobs.fork_server import start_fork_server, startable, undisturbed, worker_context
+from acoustic_ad.jobs.fork_server import Libraries, start_fork_server, startable, undisturbed, worker_context
 from acoustic_ad.jobs.limits import LOADING_S, memory_share
 from acoustic_ad.jobs.pending import DEADLINE_S, SINGLY, Pending, handfuls, is_death, is_over, outcome
 from acoustic_ad.jobs.worker_process import ProgressPipe, Raised, start_worker, work_all
@@ -53,21 +52,21 @@ class Workers:
         *,
         memory_gib: float | None = None,
         progress: ProgressPipe | None = None,
-        runtime: Runtime = "torch",
+        libraries: Libraries = "torch",
     ) -> None:
         """`memory_gib`: what each worker may take for clips, beyond its libraries; `memory_share` where it is None.
 
-        `runtime`: whose libraries are loaded beforehand. They stay those of the first workers that a process starts.
+        `libraries` are loaded beforehand. They stay those of the first workers that a process starts.
         """
         self.count = count
         self.memory_gib = memory_share(count) if memory_gib is None else memory_gib
-        self._progress, self._runtime = progress, runtime
+        self._progress, self._libraries = progress, libraries
         self._pending: dict[int, Pending] = {}
         self._revivals = 0
         self._pool = self._new_pool()
 
     def _new_pool(self) -> ProcessPool:
-        context = worker_context(self._runtime)
+        context = worker_context(self._libraries)
         arguments = (self._progress, self.memory_gib)
         with startable():
             start_fork_server(context)
@@ -233,10 +232,14 @@ class Workers:
 
 @contextmanager
 def worker_pool(
-    count: int, *, memory_gib: float | None = None, progress: ProgressPipe | None = None
+    count: int,
+    *,
+    memory_gib: float | None = None,
+    progress: ProgressPipe | None = None,
+    libraries: Libraries = "torch",
 ) -> Iterator[Workers]:
     """Workers that are gone when the block ends, killed if it ends by an exception."""
-    workers = Workers(count, memory_gib=memory_gib, progress=progress)
+    workers = Workers(count, memory_gib=memory_gib, progress=progress, libraries=libraries)
     try:
         yield workers
     except BaseException:

@@ -10,7 +10,7 @@ import os
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Final
 
 from acoustic_ad.errors import ManifestError, UsageError
 from acoustic_ad.sound.clip import LABELS, SPLITS, Clip, one_line, printable, printable_text, recording_time, sha256_of
+from acoustic_ad.sound.folder_clips import FolderClips
 from acoustic_ad.sound.folders import NOT_AUDIO, Found, is_audio, is_inside, scan_folder
 from acoustic_ad.sound.layouts import FolderNames, Named
 from acoustic_ad.sound.manifest_csv import absolute, read_clips, relative_to, write_clips
@@ -48,7 +49,7 @@ class Manifest:
 
     root: Path  # absolute; clip_ids are relative to it
     layout: str  # "csv", "dcase", "mimii", "dcase+mimii", "plain", "flat"
-    clips: tuple[Clip, ...]
+    clips: Sequence[Clip]
     ignored: Mapping[str, int] = field(default_factory=dict)  # reason -> number of files that are no clips
     description: str = ""  # one line for people: what was recognised
 
@@ -122,20 +123,24 @@ def _named_folder(root: Path, machine: str | None) -> Manifest:
     names = _read_names(root, scan.names)
     known = [name for name in names if name is not None]
     recognised = bool(known) and len(known) >= NEARLY_ALL * len(names)
+    clips: Sequence[Clip]
     if recognised:
         layout = "+".join(sorted({name.layout for name in known}))
-        clips = [_recognised(root, found, name) for found, name in zip(scan.files(), names, strict=True)]
+        found = [_recognised(root, file, name) for file, name in zip(scan.files(), names, strict=True)]
+        clips = tuple(sorted(found, key=lambda clip: clip.clip_id))
     else:
         layout = "plain" if any("/" in name for name in scan.names) else "flat"
-        clips = [_plain(root, found, name) for found, name in zip(scan.files(), names, strict=True)]
+        # Everything is normal here, save what its own name calls an anomaly: that must not be learnt from.
+        said = zip(scan.names, names, strict=True)
+        anomalies = frozenset(file for file, name in said if name is not None and name.label == "anomaly")
+        clips = FolderClips(root, scan.names, scan.problems, anomalies)
     if machine is not None:
-        clips = _rename(root, clips, machine)
-    clips.sort(key=lambda clip: clip.clip_id)
+        clips = _renamed(root, clips, machine)
     what = _layout_in_words(layout)
     if known and len(known) < len(names):
         what += f" ({len(known)} of {len(names)} names look like {_upper(sorted({n.layout for n in known}))})"
     ignored = dict(scan.ignored)
-    return Manifest(root, layout, tuple(clips), ignored, describe(what, clips, ignored))
+    return Manifest(root, layout, clips, ignored, describe(what, clips, ignored))
 
 
 def _read_names(root: Path, files: Iterable[str]) -> list[Named | None]:
@@ -160,21 +165,11 @@ def _recognised(root: Path, found: Found, name: Named | None) -> Clip:
     return Clip(clip_id, found.relative, *said, found.problem, folder=folder)
 
 
-def _plain(root: Path, found: Found, name: Named | None) -> Clip:
-    clip_id = printable(found.relative)
-    # One string for all clips of a machine: a folder may hold very many.
-    machine = sys.intern(clip_id.partition("/")[0] if "/" in clip_id else _own_name(root))
-    # Everything is normal here, save what its own name calls an anomaly: that must not be learnt from.
-    label = "anomaly" if name is not None and name.label == "anomaly" else "normal"
-    folder = sys.intern(str(root))
-    return Clip(clip_id, found.relative, machine, label=label, problem=found.problem, folder=folder)
-
-
 def _own_name(root: Path) -> str:
     return printable(root.name) or "machine"
 
 
-def _rename(root: Path, clips: list[Clip], machine: str) -> list[Clip]:
+def _renamed(root: Path, clips: Sequence[Clip], machine: str) -> tuple[Clip, ...]:
     if not machine.strip():
         raise UsageError("--machine is empty; give the machine's name")
     machines = sorted({clip.machine for clip in clips})
@@ -185,7 +180,7 @@ def _rename(root: Path, clips: list[Clip], machine: str) -> list[Clip]:
             f"{one_line(str(root))} has subfolders or several machines ({shown}): leave --machine out, "
             "or give the folder that the clips lie in"
         )
-    return [replace(clip, machine=printable_text(machine)) for clip in clips]
+    return tuple(replace(clip, machine=printable_text(machine)) for clip in clips)
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
@@ -200,15 +195,18 @@ def _upper(layouts: Iterable[str]) -> str:
     return " and ".join(layout.upper() for layout in layouts)
 
 
-def describe(what: str, clips: Iterable[Clip], ignored: Mapping[str, int]) -> str:
+def describe(what: str, clips: Sequence[Clip], ignored: Mapping[str, int]) -> str:
     """One line for people: "DCASE folder names: 4 machines, 295 clips (103 train, 192 test)"."""
-    clips = tuple(clips)
-    machines = len({clip.machine for clip in clips})
-    splits = Counter(clip.split or "without split" for clip in clips)
-    line = f"{what}: {_count(machines, 'machine')}, {_count(len(clips), 'clip')}"
+    machines: set[str] = set()
+    splits: Counter[str] = Counter()
+    problems = 0
+    for clip in clips:
+        machines.add(clip.machine)
+        splits[clip.split or "without split"] += 1
+        problems += clip.problem is not None
+    line = f"{what}: {_count(len(machines), 'machine')}, {_count(len(clips), 'clip')}"
     if any(splits[split] for split in SPLITS):
         line += f" ({', '.join(f'{splits[s]} {s}' for s in (*SPLITS, 'without split') if splits[s])})"
-    problems = sum(clip.problem is not None for clip in clips)
     if problems:
         line += f"; {problems} of them cannot be read"
     if ignored:

@@ -1,0 +1,77 @@
+"""The clips of plain folders, made when they are asked for: a job keeps all of a folder, and their names are enough."""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import overload
+
+from acoustic_ad.sound.clip import Clip, printable
+
+
+class FolderClips(Sequence[Clip]):
+    """One folder per machine, or one flat folder of one machine; everything is normal but what its name calls anomaly.
+
+    Sorted by clip_id, or after `by_machine` by machine and clip_id. A clip takes a fifth of the memory of a `Clip`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        names: Iterable[str],
+        problems: Mapping[str, tuple[str, str]],
+        anomalies: frozenset[str] = frozenset(),
+        machine: str | None = None,
+    ) -> None:
+        """`names` are raw and relative to `root`; `machine` is that of clips that lie directly in it."""
+        self._folder, self._problems, self._anomalies = str(root), problems, anomalies
+        self._machine = printable(root.name) or "machine" if machine is None else machine
+        self._names = sorted(names, key=printable)
+
+    def by_machine(self) -> FolderClips:
+        """The same clips, those of a machine together."""
+        found = FolderClips.__new__(FolderClips)
+        found.__dict__.update(self.__dict__, _names=sorted(self._names, key=self._key))
+        return found
+
+    def has(self, clip_id: str, machine: str) -> bool:
+        """Whether there is such a clip; only where they are sorted by machine."""
+        at = bisect_left(self._names, (machine, clip_id), key=self._key)
+        return at < len(self._names) and self._key(self._names[at]) == (machine, clip_id)
+
+    def machines(self) -> set[str]:
+        """The names of all machines."""
+        return {self._machine_of(printable(name)) for name in self._names}
+
+    def _key(self, name: str) -> tuple[str, str]:
+        clip_id = printable(name)
+        return self._machine_of(clip_id), clip_id
+
+    def _machine_of(self, clip_id: str) -> str:
+        folder, slash, _ = clip_id.partition("/")
+        return sys.intern(folder) if slash else self._machine
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, number: int) -> Clip: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Clip]: ...
+    def __getitem__(self, number: int | slice) -> Clip | list[Clip]:
+        if isinstance(number, slice):
+            return [self._clip(name) for name in self._names[number]]
+        return self._clip(self._names[number])
+
+    def _clip(self, name: str) -> Clip:
+        machine, clip_id = self._key(name)
+        label = "anomaly" if name in self._anomalies else "normal"
+        return Clip(clip_id, name, machine, label=label, problem=self._problems.get(name), folder=self._folder)
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, Sequence) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
