@@ -6,6 +6,7 @@ direction: it points where it never points in normal operation. Hence `Statistic
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, get_args
@@ -151,8 +152,7 @@ class StatisticalScorer:
             fused([getattr(f, part) for f in fits.values()], weights) for part in ("distances", "planted")
         )
         gain = _gain_by_a_fold(fits, clips, fold, distances, weights)
-        of_planted = np.ones(0) if planted is None else gain[planted.into]
-        return FittedScores(distances * gain, changed * of_planted)
+        return FittedScores(distances * gain, changed * gain)
 
     def score(self, clip: ClipEvidence) -> float:
         """The distance: a normal clip that was not among those it was fitted on is at 1 or a little more."""
@@ -210,13 +210,18 @@ def _gain_by_a_fold(
     fold: IntArray,
     scores: Array,
     weights: list[float],
-) -> Array:
-    """What the score [n] of a left-out clip would be multiplied by, had one fold more been learnt from: at most 1.
+) -> float:
+    """What the scores [n] of left-out clips would be multiplied by, had one fold more been learnt from: at most 1.
 
     Where recordings are few, each that is left out leaves a gap, and left-out clips seem more unusual than new ones
-    will to the final scorer. How much so, the next gap tells: what a clip scores without its own fold, against what it
-    scores without another one beside. One of n - 1 folds added matters less than one of n - 2, hence the exponent.
+    will to the final scorer. How much so, the next gap tells: what clips score without their own fold, against what
+    they score without another one beside. One of n - 1 folds added matters less than one of n - 2: were the distance to
+    go with one over the clips, by (folds - 2)/folds. Nearest neighbours gain less than that at the end, and what is
+    taken too much off is a false alarm in time: hence the smaller exponent (`benchmarks/health.py --part sound`).
     """
+    folds = len(np.unique(fold))
+    if folds < 3:
+        return 1.0
     fewer = fused(
         [
             with_a_fold_less(name, np.stack([clip.statistics[statistic] for clip in clips]), fold, found)
@@ -224,10 +229,8 @@ def _gain_by_a_fold(
         ],
         weights,
     )
-    folds = len(np.unique(fold))
-    if folds < 3:
-        return np.ones(len(scores))
-    return np.asarray(np.minimum(scores / np.maximum(fewer, SMALLEST_SCORE), 1.0) ** ((folds - 2) / folds))
+    step = np.log(np.maximum(scores, SMALLEST_SCORE)) - np.log(np.maximum(fewer, SMALLEST_SCORE))
+    return math.exp(min(float(step.mean()), 0.0) * (folds - 2) / (folds + 1))
 
 
 def _worthwhile(clips: Sequence[ClipEvidence]) -> list[Component]:
