@@ -41,10 +41,6 @@ class FolderClips(Sequence[Clip]):
         at = bisect_left(self._names, (machine, clip_id), key=self._key)
         return at < len(self._names) and self._key(self._names[at]) == (machine, clip_id)
 
-    def machines(self) -> set[str]:
-        """The names of all machines."""
-        return {self._machine_of(printable(name)) for name in self._names}
-
     def _key(self, name: str) -> tuple[str, str]:
         clip_id = printable(name)
         return self._machine_of(clip_id), clip_id
