@@ -178,7 +178,7 @@ def _absolute(path: Path) -> Path:
 def _this_program() -> tuple[str, ...]:
     """The program beside the interpreter; where there is none, the package itself."""
     beside = Path(sys.executable).parent / "acoustic-ad"
-    return (str(beside),) if os.access(beside, os.X_OK) else (sys.executable, "-m", "acoustic_ad")
+    return (str(beside),) if os.access(beside, os.X_OK) else (sys.executable, "-P", "-m", "acoustic_ad")
 
 
 def _word(text: str) -> str:

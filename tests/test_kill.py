@@ -105,8 +105,10 @@ def kill_training(own: Path, recordings: Path, recipe: Path, points: int) -> Non
     rng = random.Random(points)
     whole = watched(*arguments)
     hits, progress, versions = 0, 0, _versions(registry)
-    for point in range(points):
-        if point % 2:
+    runs = 0
+    while hits < points:
+        runs += 1
+        if runs % 2:
             hits += killed(rng.uniform(0, whole.cpu_s), *arguments)
         else:  # while models are written, which takes a moment of the run
             before = _entries(registry)
@@ -116,7 +118,7 @@ def kill_training(own: Path, recordings: Path, recipe: Path, points: int) -> Non
         assert registry.machines() == ["fan", "pump"]
         for machine in registry.machines():
             registry.load(machine)
-    print(f"{hits} of {points} runs were killed; {progress} of the runs had kept models of their own")
+    print(f"{hits} of {runs} runs were killed; {progress} of the runs had kept models of their own")
     document = acoustic_ad(*arguments).json
     assert [machine["machine"] for machine in document["machines"]] == ["fan", "pump"]
     for machine in document["machines"]:

@@ -141,11 +141,18 @@ class _Decoded:
         return 10.0 * math.log10(max(self._energy / max(self._samples, 1), 1e-20))
 
 
+ENDLESS = ("MP3",)  # formats that end anywhere between two frames
+
+
 def _check_finished(task: ScoreTask) -> None:
     if FileStamp.of(task.path) != task.stamp:
         raise ClipError("changed", "the file changed while it was read")
-    if time.time() - task.stamp.mtime_ns / 1e9 < task.settle_s and probe(task.path).open_ended:
-        raise ClipError("changed", "the header leaves the length open and the file is new: it may still be written")
+    if time.time() - task.stamp.mtime_ns / 1e9 < task.settle_s:
+        info = probe(task.path)
+        if info.open_ended or info.format in ENDLESS:
+            raise ClipError(
+                "changed", "nothing says where the sound ends, and the file is new: it may still be written"
+            )
 
 
 def _unscored(error: ClipError, task: ScoreTask) -> Unscored:

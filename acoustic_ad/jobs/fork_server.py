@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import multiprocessing
 import os
@@ -27,6 +28,7 @@ _NEXT_STEPS: Final = {
     errno.ENOENT: "/dev/shm and the folder of temporary files (TMPDIR) must exist",
     errno.ENOSYS: "this system has no semaphores: mount /dev/shm",
 }
+_unused: bool | None = None  # whether a server was begun that no worker came from; None: not begun
 # Loaded once, before any worker is forked.
 PRELOADED: Final[Mapping[Libraries, list[str]]] = {
     "torch": ["torch", "acoustic_ad.jobs.clip_work", "acoustic_ad.jobs.workers", "acoustic_ad.jobs.frozen"],
@@ -50,24 +52,41 @@ def worker_context(libraries: Libraries) -> Any:
 def begin_fork_server(libraries: Libraries) -> None:
     """Start it without waiting: it loads its libraries while this process loads its own.
 
-    What goes wrong is left to `start_fork_server` to say, if there is any work at all.
+    What goes wrong is left to `start_fork_server` to say, if there is any work at all. If there is none, it ends with
+    this process: by itself it would only look for that once its libraries are loaded.
     """
+    global _unused
     worker_context(libraries)
     with suppress(OSError, EOFError):
         _start_mute()
+        if _unused is None:
+            _unused = True
+            atexit.register(_end_unused)
+
+
+def _end_unused() -> None:
+    if _unused:
+        _kill_server()
+
+
+def _kill_server() -> None:
+    pid = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def start_fork_server(context: Any) -> None:
     """Start it and wait until its libraries are loaded, which takes seconds: it must be possible to interrupt that."""
+    global _unused
     _start_mute()
     try:
         first = context.Process(target=_nothing)
         first.start()
         first.join()
+        _unused = False
     except BaseException:
-        pid = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
-        if pid is not None:  # the exit of this process would wait for it
-            os.kill(pid, signal.SIGKILL)
+        _kill_server()  # the exit of this process would wait for it
         raise
 
 
@@ -75,19 +94,27 @@ def _start_mute() -> None:
     """Start the server, unless it runs.
 
     It is deaf to Ctrl-C, which the terminal sends to the whole group. It is mute, because what is ended while it starts
-    would show its traceback, and because a pipe behind the program would wait for the server's end too.
+    would show its traceback, and because a pipe behind the program would wait for the server's end too. And it looks
+    for nothing in the folder that the job was started in: Python would load a torch.py that lies among recordings.
     """
-    resource_tracker.ensure_running()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     kept, null = [(number, os.dup(number)) for number in (1, 2)], os.open(os.devnull, os.O_WRONLY)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    for number, _ in kept:
-        os.dup2(null, number)
+    safe_path = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
     try:
+        resource_tracker.ensure_running()
+        for number, _ in kept:
+            os.dup2(null, number)
+        signal.pthread_sigmask(signal.SIG_SETMASK, {*mask, signal.SIGINT})  # the server inherits what is blocked
         forkserver.ensure_running()
     finally:
         for number, copy in kept:
             os.dup2(copy, number)
             os.close(copy)
+        if safe_path is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = safe_path
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(null)
 

@@ -6,9 +6,11 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from acoustic_ad.sound.folders import is_audio
+
 
 def has_news(folder: Path, db: str) -> bool:
-    """Whether files came into the folder, or into one directly below it, after the store was last written.
+    """Whether recordings came into the folder, or anything into one directly below it, after the store was written.
 
     A guess, by which nothing is decided but whether libraries are loaded while the folder is listed: of a database on
     a server, or of files deep below the folder, it knows nothing and says no.
@@ -17,8 +19,13 @@ def has_news(folder: Path, db: str) -> bool:
         if not os.path.lexists(db):
             return "://" not in db and any(os.scandir(folder))
         written_ns = os.stat(db).st_mtime_ns  # noqa: PTH116
-        if os.stat(folder).st_mtime_ns > written_ns:  # noqa: PTH116
-            return True
+        # What a job writes may lie in the folder, too: only its recordings count.
+        flat = os.stat(folder).st_mtime_ns > written_ns  # noqa: PTH116
         with os.scandir(folder) as entries:
-            return any(entry.stat().st_mtime_ns > written_ns for entry in entries if entry.is_dir())
+            for entry in entries:
+                if entry.is_dir():
+                    if entry.stat().st_mtime_ns > written_ns:
+                        return True
+                elif flat and is_audio(entry.name) and entry.stat().st_ctime_ns > written_ns:
+                    return True
     return False

@@ -42,12 +42,8 @@ class FolderClips(Sequence[Clip]):
         return at < len(self._names) and self._key(self._names[at]) == (machine, clip_id)
 
     def _key(self, name: str) -> tuple[str, str]:
-        clip_id = printable(name)
-        return self._machine_of(clip_id), clip_id
-
-    def _machine_of(self, clip_id: str) -> str:
-        folder, slash, _ = clip_id.partition("/")
-        return sys.intern(folder) if slash else self._machine
+        folder, slash, _ = name.partition("/")
+        return sys.intern(printable(folder)) if slash else self._machine, printable(name)
 
     def __len__(self) -> int:
         return len(self._names)

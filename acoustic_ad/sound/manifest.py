@@ -135,7 +135,11 @@ def _named_folder(root: Path, machine: str | None) -> Manifest:
         anomalies = frozenset(file for file, name in said if name is not None and name.label == "anomaly")
         clips = FolderClips(root, scan.names, scan.problems, anomalies)
     if machine is not None:
-        clips = _renamed(root, clips, machine)
+        _check_flat(root, clips, machine)
+        if isinstance(clips, FolderClips):
+            clips = FolderClips(root, scan.names, scan.problems, anomalies, printable_text(machine))
+        else:
+            clips = tuple(replace(clip, machine=printable_text(machine)) for clip in clips)
     what = _layout_in_words(layout)
     if known and len(known) < len(names):
         what += f" ({len(known)} of {len(names)} names look like {_upper(sorted({n.layout for n in known}))})"
@@ -169,7 +173,8 @@ def _own_name(root: Path) -> str:
     return printable(root.name) or "machine"
 
 
-def _renamed(root: Path, clips: Sequence[Clip], machine: str) -> tuple[Clip, ...]:
+def _check_flat(root: Path, clips: Sequence[Clip], machine: str) -> None:
+    """Raise UsageError unless `machine` can be the name of the one machine of all clips."""
     if not machine.strip():
         raise UsageError("--machine is empty; give the machine's name")
     machines = sorted({clip.machine for clip in clips})
@@ -180,7 +185,6 @@ def _renamed(root: Path, clips: Sequence[Clip], machine: str) -> tuple[Clip, ...
             f"{one_line(str(root))} has subfolders or several machines ({shown}): leave --machine out, "
             "or give the folder that the clips lie in"
         )
-    return tuple(replace(clip, machine=printable_text(machine)) for clip in clips)
 
 
 # --- words -----------------------------------------------------------------------------------------------------------

@@ -38,7 +38,18 @@ def test_what_came_after_the_store_was_written_is_new(tmp_path):
     db = str(at(tmp_path / "x.db", BEFORE + 50))
     assert not has_news(folder(tmp_path / "old", top=BEFORE, machine=BEFORE), db)
     assert has_news(folder(tmp_path / "new", top=BEFORE, machine=AFTER), db)
-    assert has_news(folder(tmp_path / "flat", top=AFTER, machine=BEFORE), db)
+    flat = folder(tmp_path / "flat", top=BEFORE, machine=BEFORE)
+    (flat / "b.wav").touch()  # this moment
+    assert has_news(flat, db)
+
+
+def test_what_a_job_writes_beside_the_recordings_is_no_news(tmp_path):
+    sound = folder(tmp_path / "sound", top=BEFORE, machine=BEFORE)
+    (sound / "x.db").touch()
+    at(sound / "x.db", BEFORE + 50)
+    for name in ("x.db-wal", "job.prom", "rows.csv"):
+        (sound / name).touch()
+    assert not has_news(sound, str(sound / "x.db"))
 
 
 def test_of_a_server_nothing_is_known(tmp_path):

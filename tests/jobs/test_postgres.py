@@ -182,6 +182,7 @@ def test_the_schema_of_before_is_brought_up_to_date(postgres: PostgresServer) ->
     with Store.open(old) as store:
         commit(store, "/plant", "a.wav", "a")
         with store.writing() as connection:
+            connection.exec_driver_sql("DROP TABLE found_limits")
             connection.exec_driver_sql("DROP TABLE machine_days")
             connection.exec_driver_sql("ALTER TABLE files DROP COLUMN pruned_at")
             connection.exec_driver_sql("UPDATE schema_version SET version = 3")

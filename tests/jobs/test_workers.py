@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -31,6 +32,17 @@ def test_results_come_in_the_order_of_the_tasks():
     with worker_pool(2) as pool:
         tasks = [(number, None) for number in range(60)]
         assert list(pool.map(double, iter(tasks))) == [(number, 2 * number) for number in range(60)]
+
+
+def frozen(_: str) -> int:
+    return gc.get_freeze_count()
+
+
+def test_what_is_loaded_stays_shared_between_workers():
+    """A collection in a worker would write into all that the server has loaded, and so copy it."""
+    with worker_pool(1) as pool:
+        ((_, objects),) = pool.map(frozen, [("x", 60.0)])
+    assert objects > 10_000
 
 
 def test_trouble_costs_its_own_result_only():

@@ -174,6 +174,16 @@ def test_cross_fitted_scores_are_not_below_those_of_fresh_clips() -> None:
     assert -0.2 < np.mean(z) < 0.22
 
 
+def test_copies_of_a_clip_do_not_lower_the_calibration_of_the_others() -> None:
+    """A clip that is there three times, in three folds, is at no distance from what the others taught."""
+    clips = vectors(60, 1)
+    whole = make_scorer("nearest_neighbour").fit(evidence(clips), np.arange(60) // 12).normal
+    clips[[13, 37]] = clips[1]
+    copied = make_scorer("nearest_neighbour").fit(evidence(clips), np.arange(60) // 12).normal
+    others = np.setdiff1d(np.arange(60), [1, 13, 37])
+    assert np.median(copied[others]) == pytest.approx(np.median(whole[others]), rel=0.05)
+
+
 def at_speeds(clips: int, seed: int, of_one: int, effect: float) -> Array:
     """Clips [clips, mels] of which each `of_one` share a speed, a load and a temperature."""
     rng, machine = np.random.default_rng(1000 + seed), np.random.default_rng(7)

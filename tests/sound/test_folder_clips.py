@@ -33,6 +33,11 @@ def test_knows_which_clips_it_has(names: list[str], other: str) -> None:
     assert clips.has(printable(other), "plant") == (other in names)
 
 
+def test_a_machine_has_one_name_whatever_its_files_are_called() -> None:
+    clips = FolderClips(ROOT, ["pump\\3/a.wav", "pump\\3/l\udcfc.wav"], {})
+    assert {clip.machine for clip in clips} == {"pump\\3"}
+
+
 def test_problems_labels_and_machines() -> None:
     names = ["b/2.wav", "1.wav", "b/anomaly_id_00_1.wav", "a/deep/3.wav"]
     clips = FolderClips(ROOT, names, {"1.wav": ("unreadable", "gone")}, frozenset({"b/anomaly_id_00_1.wav"}))
