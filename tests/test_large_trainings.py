@@ -48,7 +48,7 @@ def trained(folder: Path, machines: int, clips: int) -> Watched:
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 def test_memory_does_not_grow_with_the_clips_of_a_machine(tmp_path):
-    few, many = trained(tmp_path / "few", 1, 1_000), trained(tmp_path / "many", 1, 20_000)
+    few, many = trained(tmp_path / "few", 1, 1_000), trained(tmp_path / "many", 1, 100_000)
     assert many.worker_own_mb < FLAT * few.worker_own_mb
     assert many.job_own_mb < FLAT * few.job_own_mb
 
