@@ -28,7 +28,7 @@ from acoustic_ad.sound.sensor import SensorCheck
 
 FloatArray = npt.NDArray[np.float32]
 # Models kept in a worker at a time: clips come sorted by machine, so more would only take memory.
-MODELS_KEPT = 8
+MODELS_KEPT = 3
 # Shorter than what any format begins with.
 LEAST_HEADER_BYTES = 12
 CHANNELS = "channels"  # in a bundle's `extra`: how many were alive in every training clip

@@ -148,7 +148,7 @@ def _sqlite_engine(path: Path, read_only: bool, create: bool) -> sa.Engine:
         )
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute("PRAGMA cache_size=-8192")  # KiB; digests fall anywhere in their index
+        connection.execute("PRAGMA cache_size=-2048")  # KiB; a large one would make a job's memory grow with its store
         return connection
 
     engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool)
