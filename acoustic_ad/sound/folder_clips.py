@@ -27,7 +27,7 @@ class FolderClips(Sequence[Clip]):
     ) -> None:
         """`names` are raw and relative to `root`; `machine` is that of clips that lie directly in it."""
         self._folder, self._problems, self._anomalies = str(root), problems, anomalies
-        self._machine = printable(root.name) or "machine" if machine is None else machine
+        self._machine = own_name(root) if machine is None else machine
         self._names = sorted(names, key=printable)
 
     def by_machine(self) -> FolderClips:
@@ -67,3 +67,8 @@ class FolderClips(Sequence[Clip]):
 
     def __hash__(self) -> int:
         return hash(tuple(self))
+
+
+def own_name(root: Path) -> str:
+    """The machine of clips that lie directly in `root`."""
+    return printable(root.name) or "machine"

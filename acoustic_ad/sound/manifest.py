@@ -18,7 +18,7 @@ from typing import Final
 
 from acoustic_ad.errors import ManifestError, UsageError
 from acoustic_ad.sound.clip import LABELS, SPLITS, Clip, one_line, printable, printable_text, recording_time, sha256_of
-from acoustic_ad.sound.folder_clips import FolderClips
+from acoustic_ad.sound.folder_clips import FolderClips, own_name
 from acoustic_ad.sound.folders import NOT_AUDIO, Found, is_audio, is_inside, scan_folder
 from acoustic_ad.sound.layouts import FolderNames, Named
 from acoustic_ad.sound.manifest_csv import absolute, read_clips, relative_to, write_clips
@@ -163,14 +163,10 @@ def _recognised(root: Path, found: Found, name: Named | None) -> Clip:
     clip_id, folder = printable(found.relative), sys.intern(str(root))
     if name is None:  # a stray file among DCASE or MIMII names: a machine of its own, never trained on as normal
         parts = (*map(printable, root.parts[1:]), *clip_id.split("/")[:-1])
-        machine = FolderNames(parts).machine_type or _own_name(root)
+        machine = FolderNames(parts).machine_type or own_name(root)
         return Clip(clip_id, found.relative, machine, problem=found.problem, folder=folder)
     said = (name.machine, name.split, name.label, None, name.condition, "", name.extra)
     return Clip(clip_id, found.relative, *said, found.problem, folder=folder)
-
-
-def _own_name(root: Path) -> str:
-    return printable(root.name) or "machine"
 
 
 def _check_flat(root: Path, clips: Sequence[Clip], machine: str) -> None:
