@@ -54,12 +54,12 @@ def judge_set(piece: Piece) -> Result:
 
 
 def verdicts(model: MachineModel, machine: Machine) -> Result:
-    """Of the test clips: labels, scores, paper scores, p-values; and how many clips were scored a second."""
+    """Of the test clips: labels, scores, paper scores, p-values; and how many clips a second of a processor scores."""
     told: Sequence[str | None] = conditions(machine.sounds.test, model.recipe) or [None] * len(machine.test)
     model.score(machine.test[0])  # the first call of a network takes longer than all others
-    begun = time.perf_counter()
+    begun = time.process_time()
     found = [model.score(log_mel, own) for log_mel, own in zip(machine.test, told, strict=True)]
-    seconds = time.perf_counter() - begun
+    seconds = time.process_time() - begun
     return {
         "clips_per_s": len(found) / seconds,
         "labels": machine.labels.tolist(),
@@ -185,8 +185,8 @@ def report(results: Sequence[Result], sets: Sequence[SoundSet], ensembles: Itera
         against_paper(found, ensembles),
         *(by_machine(found, names, POOLED) for names in (*([name] for name in real), simulated) if names),
         costs(found, costly),
-        f"Costs are means over {', '.join(costly)}, from log-mels on, on one thread; training with "
-        "cross-fitting and planted faults.",
+        f"Costs are means over {', '.join(costly)}, from log-mels on, in seconds of one processor; "
+        "training with cross-fitting and planted faults.",
         "Made by:\n\n```\n" + how + "\n```\n\n" + "\n".join(f"- {one.name}: {one.facts()}" for one in sets),
         versions(results),
     ]

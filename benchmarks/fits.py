@@ -24,19 +24,19 @@ def groups(recipe: Recipe, machines: Iterable[Machine]) -> list[list[Machine]]:
 
 
 def fitted(recipe: Recipe, machines: Sequence[Machine]) -> tuple[list[MachineModel], float]:
-    """The models of machines that share a network, and the seconds that it took from log-mels and waveforms on."""
+    """The models of machines that share a network, and the processor seconds that it took from log-mels and waveforms on."""
     planted = [machine.planted(recipe) if recipe.chooses else [] for machine in machines]
-    begun = time.perf_counter()
+    begun = time.process_time()
     sounds = [
         MachineSound.of(recipe, machine.train, machine.sessions, changed, conditions(machine.sounds.train, recipe))
         for machine, changed in zip(machines, planted, strict=True)
     ]
-    seconds = time.perf_counter() - begun
+    seconds = time.process_time() - begun
     by_judge = [SHARED.detectors(judge, machines, sounds) for judge in recipe.judges]
-    begun = time.perf_counter()
+    begun = time.process_time()
     found = zip(*(detectors for detectors, _ in by_judge), strict=True)
     models = [MachineModel(recipe).calibrate(*pair) for pair in zip(found, sounds, strict=True)]
-    return models, seconds + sum(took for _, took in by_judge) + time.perf_counter() - begun
+    return models, seconds + sum(took for _, took in by_judge) + time.process_time() - begun
 
 
 class SharedDetectors:
@@ -56,9 +56,9 @@ class SharedDetectors:
         others = {"name", "members", "combine", "health"}
         key = repr((judge.model_dump(exclude=others), clips, [len(sound.planted) for sound in sounds]))
         if key not in self._kept:
-            begun = time.perf_counter()
+            begun = time.process_time()
             fits = [fits[0] for fits in fit_detectors(judge, sounds)]
-            self._kept[key] = fits, time.perf_counter() - begun
+            self._kept[key] = fits, time.process_time() - begun
         return self._kept[key]
 
 
