@@ -24,7 +24,7 @@ def groups(recipe: Recipe, machines: Iterable[Machine]) -> list[list[Machine]]:
 
 
 def fitted(recipe: Recipe, machines: Sequence[Machine]) -> tuple[list[MachineModel], float]:
-    """The models of machines that share a network, and the processor seconds that it took from log-mels and waveforms on."""
+    """The models of machines that share a network, and the seconds of a processor that it took from log-mels on."""
     planted = [machine.planted(recipe) if recipe.chooses else [] for machine in machines]
     begun = time.process_time()
     sounds = [
