@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 
@@ -18,6 +18,7 @@ from acoustic_ad.sound.clip import printable_text
 
 Key = tuple[str, str]  # (clip_id, machine)
 Columns = dict[str, Any]
+Value = TypeVar("Value")
 
 _AT_ONCE: Final = 500  # values in one IN (...): every database takes that many
 _IDENTITY: Final = ("sha256", "machine", "model")  # of a row that is not failed
@@ -207,9 +208,11 @@ def _find_known(connection: sa.Connection, facts: Iterable[FileFact]) -> dict[Ke
     names = ["clip_id", "recorded_at", "recorded_at_source", "also_known_as"]
     names += ["sha256", "machine", "model", "status", "reason"]
     known: dict[Key, _Known] = {}
-    for digests in _chunks({fact.sha256 for fact in facts if fact.sha256 is not None}):
-        query = sa.select(*(columns[name] for name in names)).order_by(columns.id)
-        for row in connection.execute(query.where(columns.sha256.in_(digests), columns.model.is_not(None))):
+    query = sa.select(*(columns[name] for name in names)).where(columns.model.is_not(None)).order_by(columns.id)
+    for some in _chunks({(fact.sha256, fact.machine) for fact in facts if fact.sha256 is not None}):
+        # Machines beside: microphones that are dead or played the same recording give many of them the same bytes.
+        digests, machines = (sorted(set(values)) for values in zip(*some, strict=True))
+        for row in connection.execute(query.where(columns.sha256.in_(digests), columns.machine.in_(machines))):
             first = _Known(row.clip_id, row.recorded_at, row.recorded_at_source, json.loads(row.also_known_as))
             clip = known.setdefault((row.sha256, row.machine), first)
             clip.models.add(row.model)
@@ -258,7 +261,7 @@ def narrowed(
             yield query.where(column.in_(some))
 
 
-def _chunks(values: Iterable[str]) -> Iterator[list[str]]:
+def _chunks(values: Iterable[Value]) -> Iterator[list[Value]]:
     iterator = iter(values)
     while chunk := list(islice(iterator, _AT_ONCE)):
         yield chunk

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 # What the ledger knows of so many clips is held at a time: a job's memory must not grow with the clips of a folder.
-CLIPS_AT_ONCE: Final = 2000
+CLIPS_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)

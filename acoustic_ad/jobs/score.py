@@ -50,19 +50,28 @@ def score(options: ScoreOptions, on_progress: Callable[[int, int], None] = lambd
     """
     if options.out is not None:
         check_out_suffix(options.out)
+    manifest = _to_score(options)
+    with ExitStack() as stack:
+        stack.enter_context(hold_store(options.db, manifest.root))
+        store = stack.enter_context(Store.open(options.db))
+        job = _Job(options, manifest, store)
+        with telling_run(job.run_id, options.folder, manifest.description, job.counts, job.ignored):
+            job.run(on_progress)
+            return job.report()
+
+
+def _to_score(options: ScoreOptions) -> Manifest:
+    """What there is to score, by machine. Nothing else is kept of the folder, whose clips may be very many."""
     manifest = read_manifest(options.folder, machine=options.machine)
     clips: Sequence[Clip] = manifest.clips
     if options.splits:
         clips = [clip for clip in clips if clip.split in options.splits]
     if not clips and not options.allow_empty:
         raise ManifestError(_nothing_there(options, manifest))
-    with ExitStack() as stack:
-        stack.enter_context(hold_store(options.db, manifest.root))
-        store = stack.enter_context(Store.open(options.db))
-        job = _Job(options, manifest, clips, store)
-        with telling_run(job.run_id, options.folder, manifest.description, job.counts, job.ignored):
-            job.run(on_progress)
-            return job.report()
+    ordered = by_machine(clips)
+    twice = len(clips) - len(ordered)
+    ignored = {**manifest.ignored, **({"listed twice": twice} if twice else {})}
+    return replace(manifest, clips=ordered, ignored=ignored)
 
 
 def _nothing_there(options: ScoreOptions, manifest: Manifest) -> str:
@@ -77,13 +86,9 @@ def _nothing_there(options: ScoreOptions, manifest: Manifest) -> str:
 class _Job:
     """One run over one folder."""
 
-    def __init__(self, options: ScoreOptions, manifest: Manifest, clips: Sequence[Clip], store: Store) -> None:
+    def __init__(self, options: ScoreOptions, manifest: Manifest, store: Store) -> None:
         self.options, self.manifest, self.store = options, manifest, store
-        self.clips = by_machine(clips)
-        self.ignored = dict(manifest.ignored)
-        if len(clips) > len(self.clips):
-            self.ignored["listed twice"] = len(clips) - len(self.clips)
-        self.root = manifest.root
+        self.clips, self.ignored, self.root = manifest.clips, dict(manifest.ignored), manifest.root
         self.planner = Planner(
             store,
             self.root,

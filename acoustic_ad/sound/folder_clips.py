@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 import sys
+from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import overload
 
 from acoustic_ad.sound.clip import Clip, printable
 
 
+class Packed:
+    """Names in one string of bytes, read as a list is: a string and its place in a list take 57 bytes more each."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._ends = array("Q", accumulate((len(_packed(name)) for name in names), initial=0))
+        self._bytes = b"".join(map(_packed, names))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, number: int) -> str:
+        place = range(len(self))[number]  # raises IndexError
+        return self._bytes[self._ends[place] : self._ends[place + 1]].decode("utf-8", "surrogatepass")
+
+
+def _packed(name: str) -> bytes:
+    return name.encode("utf-8", "surrogatepass")
+
+
 class FolderClips(Sequence[Clip]):
     """One folder per machine, or one flat folder of one machine; everything is normal but what its name calls anomaly.
 
-    Sorted by clip_id, or after `by_machine` by machine and clip_id. A clip takes a fifth of the memory of a `Clip`.
+    Sorted by clip_id, or after `by_machine` by machine and clip_id. A clip takes a twentieth of the memory of a `Clip`.
     """
 
     def __init__(
@@ -28,12 +52,12 @@ class FolderClips(Sequence[Clip]):
         """`names` are raw and relative to `root`; `machine` is that of clips that lie directly in it."""
         self._folder, self._problems, self._anomalies = str(root), problems, anomalies
         self._machine = own_name(root) if machine is None else machine
-        self._names = sorted(names, key=printable)
+        self._names = Packed(sorted(names, key=printable))
 
     def by_machine(self) -> FolderClips:
         """The same clips, those of a machine together."""
         found = FolderClips.__new__(FolderClips)
-        found.__dict__.update(self.__dict__, _names=sorted(self._names, key=self._key))
+        found.__dict__.update(self.__dict__, _names=Packed(sorted(self._names, key=self._key)))
         return found
 
     def has(self, clip_id: str, machine: str) -> bool:
@@ -54,7 +78,7 @@ class FolderClips(Sequence[Clip]):
     def __getitem__(self, number: slice) -> list[Clip]: ...
     def __getitem__(self, number: int | slice) -> Clip | list[Clip]:
         if isinstance(number, slice):
-            return [self._clip(name) for name in self._names[number]]
+            return [self._clip(self._names[place]) for place in range(len(self))[number]]
         return self._clip(self._names[number])
 
     def _clip(self, name: str) -> Clip:

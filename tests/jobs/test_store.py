@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from acoustic_ad.jobs import batch
 from acoustic_ad.jobs.store import ClipRow, FileFact, LedgerEntry, MachineRow, Store
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -100,6 +101,15 @@ def test_copies_in_one_batch_are_one_row(job: Job) -> None:
 def test_the_same_bytes_of_another_machine_are_another_clip(job: Job) -> None:
     assert job.commit(clip("a.wav", "same"), clip("b.wav", "same", machine="pump")) == 2
     assert [row.also_known_as for row in job.rows()] == [(), ()]
+
+
+def test_a_batch_does_not_read_what_other_machines_with_the_same_bytes_have(job: Job) -> None:
+    """What a batch costs must not grow with the machines whose microphones are dead or played the same recording."""
+    for number in range(30):
+        job.commit(clip(f"{number}.wav", "same", machine=f"fan {number}"))
+    row = clip("new.wav", "same", machine="fan 0", model="model-2")
+    with job.store.reading() as connection:
+        assert list(batch._find_known(connection, [fact_of(row)])) == [(digest("same"), "fan 0")]
 
 
 def test_a_touched_file_is_only_remembered(job: Job) -> None:
