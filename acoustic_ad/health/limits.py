@@ -27,7 +27,7 @@ _RATE_STEP: Final = 4.0  # between clip rates that are simulated
 _FISHER_STEP: Final = 0.3
 _FISHER_RANGE: Final = (-0.3, 2.298)  # autocorrelations of -0.29 and 0.98
 _CLIPS: Final = (10, 20, 50, 100, 200, 500, 1_000, 2_000)  # of calibration; beyond, they are as good as endless
-_LENGTHS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000)  # of a recording
+LENGTHS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000)  # of a recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +132,21 @@ def clips_needed(policy: Policy, facts: Facts, most: int = 2_000) -> int | None:
     return clips
 
 
+def rate_at(step: int) -> float:
+    """The clip rate, a year, of a place in the grid of what is simulated."""
+    return FEWEST_A_YEAR * _RATE_STEP**step
+
+
+def rho_at(step: int) -> float:
+    """The autocorrelation of a place in that grid."""
+    return round(math.tanh(min(step * _FISHER_STEP, _FISHER_RANGE[1])), 4)
+
+
 def _nodes(policy: Policy, facts: Facts, per_year: float) -> list[tuple[Found, float]]:
     """The simulated limits between which these ones are, at most four, and their weights."""
     steps = round(math.log(per_year / FEWEST_A_YEAR, _RATE_STEP))
-    rate = FEWEST_A_YEAR * _RATE_STEP**steps
-    length = min(_LENGTHS, key=lambda one: abs(math.log(one * max(facts.sessions, 1) / facts.clips)))
+    rate = rate_at(steps)
+    length = min(LENGTHS, key=lambda one: abs(math.log(one * max(facts.sessions, 1) / facts.clips)))
     fisher = min(max(math.atanh(min(max(facts.autocorrelation, -0.9), 0.99)), _FISHER_RANGE[0]), _FISHER_RANGE[1])
     number = math.floor(fisher / _FISHER_STEP)
     part = fisher / _FISHER_STEP - number
@@ -144,9 +154,8 @@ def _nodes(policy: Policy, facts: Facts, per_year: float) -> list[tuple[Found, f
     for clips, clips_weight in _clips_between(facts.clips):
         for place, weight in ((number, 1 - part), (number + 1, part)):
             if weight * clips_weight > 0.02:
-                rho = round(math.tanh(min(place * _FISHER_STEP, _FISHER_RANGE[1])), 4)
                 sessions = max(round(clips / length), 1)
-                found.append((found_limits(policy, clips, sessions, rho, rate), weight * clips_weight))
+                found.append((found_limits(policy, clips, sessions, rho_at(place), rate), weight * clips_weight))
     whole = sum(weight for _, weight in found)
     return [(node, weight / whole) for node, weight in found]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from plant import Plant, normal
 
-from acoustic_ad.health import search
+from acoustic_ad.health import limit_text, search
 from acoustic_ad.health.search import Found, Kind
 from acoustic_ad.jobs import fleet_health, limit_memory
 from acoustic_ad.jobs.store import Store
@@ -27,6 +27,7 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> list[Kind]:
 
     monkeypatch.setattr(search, "_known", {})
     monkeypatch.setattr(search, "_searched", noted)
+    monkeypatch.setattr(limit_memory, "usual_limits", dict)  # which would be enough here
     return kinds
 
 
@@ -95,6 +96,6 @@ def test_what_is_damaged_is_found_again(plant: Plant, searched: list[Kind], dama
 def test_limits_of_another_version_count_for_nothing(
     plant: Plant, searched: list[Kind], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limit_memory, "SEARCH_VERSION", 2)
+    monkeypatch.setattr(limit_text, "SEARCH_VERSION", 2)
     refresh(plant)
     assert searched
