@@ -188,7 +188,7 @@ def _word(text: str) -> str:
 
 
 def _tell(files: dict[str, str], out: Path | None, as_json: bool, next_step: str) -> None:
-    from acoustic_ad.errors import AcousticADError
+    from acoustic_ad.errors import AcousticADError, refusal
     from acoustic_ad.whole_file import whole_file
 
     written: Sequence[Path] = []
@@ -200,7 +200,7 @@ def _tell(files: dict[str, str], out: Path | None, as_json: bool, next_step: str
                 with whole_file(path) as file:
                     file.write(files[path.name].encode())
         except OSError as error:
-            raise AcousticADError(f"{error.filename or out}: cannot be written: {error.strerror or error}") from error
+            raise AcousticADError(f"{error.filename or out}: cannot be written: {refusal(error)}") from error
     if as_json:
         answer_json({"files": [{"name": name, "content": content} for name, content in files.items()]})
     elif out is None:

@@ -6,6 +6,7 @@ its `exit_code`. Anything else is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+import errno
 from typing import Final, Literal
 
 # Why a clip has no score. The text says what an operator should do about it.
@@ -111,3 +112,12 @@ class ClipError(AcousticADError):
     def status(self) -> Literal["failed", "sensor_fault"]:
         """`sensor_fault` where the sound itself shows a broken sensor, else `failed`."""
         return "sensor_fault" if self.code in SENSOR_CODES else "failed"
+
+
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+def refusal(error: OSError) -> str:
+    """Why a file cannot be written, in the system's words; where its disk is full, what to do about it as well."""
+    why = error.strerror or str(error)
+    return f"{why}; make room on its disk, and run again" if error.errno in NO_ROOM else why

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
+from needed import require
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
@@ -21,9 +21,9 @@ DESK = (1280, 900)
 def installed() -> tuple[str, str]:
     """The browser and its driver; skips the test where there is none."""
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if browser is None or driver is None:
-        pytest.skip("no Chromium: apt-get install chromium chromium-driver")
-    return browser, driver
+    require("chromium", browser)
+    require("chromium-driver", driver)
+    return str(browser), str(driver)
 
 
 @contextmanager

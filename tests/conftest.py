@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_process import RECIPE, Finished, acoustic_ad, clip_name, encoded, samples, wav, write_clips, write_manifest
 from hypothesis import settings
+from needed import require
 from postgres_server import PostgresServer, running_server
 
 settings.register_profile("any speed", deadline=None)  # no test depends on how busy the computer is
@@ -29,6 +30,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "soak" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="a large count: set ACOUSTIC_AD_SOAK=1"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked by `needed.needs`."""
+    for mark in item.iter_markers("needs"):
+        require(*mark.args)
 
 
 @pytest.fixture(scope="session")

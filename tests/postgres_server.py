@@ -13,12 +13,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import pytest
+from needed import require
 
 USER = "plant"  # may do everything, and needs no password
 GUARDED, PASSWORD = "guarded", "se cret/1"  # owns nothing, and needs one
@@ -54,10 +55,10 @@ class PostgresServer:
 @contextmanager
 def running_server() -> Iterator[PostgresServer]:
     """A server; where PostgreSQL or its driver is not installed, the test is skipped."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'acoustic-ad[postgres]'")
+    require("psycopg", find_spec("psycopg"), "pip install 'acoustic-ad[postgres]'")
     programs = _programs()
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    require("postgresql", programs)
+    assert programs is not None
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # short: it is part of a socket's name
     account = _account()
     if account is not None:
@@ -109,7 +110,8 @@ def _account() -> dict[str, int] | None:
         except KeyError:
             continue
         return {"user": entry.pw_uid, "group": entry.pw_gid}
-    pytest.skip("PostgreSQL does not run as root, and there is neither a user postgres nor nobody")
+    require("a user postgres or nobody, as PostgreSQL does not run as root,", None, "adduser --system postgres")
+    return None
 
 
 def _make_cluster(programs: Path, folder: Path, account: dict[str, int]) -> None:

@@ -23,6 +23,7 @@ from cli_process import (
 )
 
 from acoustic_ad.jobs.lock import hold_lock
+from acoustic_ad.models.registry import Registry
 
 
 def bundle_json(models: Path, machine: str, version: str = "v0001") -> dict:
@@ -208,3 +209,26 @@ def test_one_network_for_a_type_and_the_same_seed(tmp_path):
         learnt.append((weights, [(bundle["calibration"]["promise"], bundle["files"]) for bundle in said]))
     assert learnt[0] == learnt[1]
     assert learnt[0][1][0] != learnt[0][1][1]
+
+
+def test_of_machines_that_share_a_network_each_is_kept_or_not(tmp_path):
+    """One whose bundle cannot be written is told so; the others, already written, are told as trained."""
+    rows = []
+    for place, name in enumerate(("mill/a", "mill/b", "mill/c")):
+        files = write_clips(tmp_path / "data" / name, "fan", range(12 * place, 12 * place + 12))
+        rows += [(f"{name}/{file.name}", name, "train", "normal", "") for file in files]
+    data, models = write_manifest(tmp_path / "data", rows), tmp_path / "models"
+    recipe = tmp_path / "dae.toml"
+    recipe.write_text(DAE_RECIPE.format(steps=5))
+    models.mkdir()
+    (models / "mill%2Fb").write_text("in the way")
+    document = acoustic_ad(
+        "train", data, "--recipe", recipe, "--models", models, "--workers", "1", "--json", code=3
+    ).json
+    assert [(machine["machine"], machine["version"]) for machine in document["machines"]] == [
+        ("mill/a", "v0001"),
+        ("mill/c", "v0001"),
+    ]
+    (refused,) = document["refused"]
+    assert refused["machine"] == "mill/b" and "mill%2Fb" in refused["reason"]
+    assert Registry(models).current("mill/a") == Registry(models).current("mill/c") == "v0001"

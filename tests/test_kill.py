@@ -15,6 +15,8 @@ import pytest
 from cli_process import acoustic_ad, cpu_seconds_of, processes_of, rows_of, start, wait_until, write_clips
 from watched import watched
 
+from acoustic_ad.errors import StoreError
+from acoustic_ad.jobs.store import Store
 from acoustic_ad.models.registry import Registry
 
 
@@ -99,6 +101,67 @@ def kill_scoring(scoring: Scoring, points: int) -> None:
     print(f"{hits} kills in {store + 1} stores; {progress} of the killed runs had stored clips of their own")
 
 
+class ScoringIntoPostgreSQL:
+    """A folder, the rows of a run that nobody disturbed, and schemas of a server, which outlives killed jobs."""
+
+    def __init__(self, new_database: Callable[[], str], folder: Path, models: Path, clips: int) -> None:
+        self.new_database, self.folder, self.models, self.out = new_database, folder, models, folder / "rows.csv"
+        write_clips(folder / "sound" / "fan", "fan", range(100, 100 + clips - 1))
+        (folder / "sound" / "fan" / "broken.wav").write_bytes(b"no sound" * 9)
+        undisturbed = watched(*self.arguments(new_database()), code=3)
+        self.machines, self.cpu_s = undisturbed.run.json["machines"], undisturbed.cpu_s
+        self.rows = rows_of(self.out)
+        assert len(self.rows) == clips
+
+    def arguments(self, url: str) -> list[str | Path]:
+        # By onnx, which is at work in half the time: what is tested is the store.
+        call = ["score", self.folder / "sound", "--models", self.models, "--workers", "2", "--runtime", "onnx"]
+        return [*call, "--settle", "0", "--json", "--db", url, "--out", self.out]
+
+    def kill(self, url: str, moment_s: float | None, later_s: float) -> bool:
+        """Kill a run at that moment of its processor time, or so long after it has stored something; whether it ran."""
+        if moment_s is not None:
+            return killed(moment_s, *self.arguments(url))
+        before = stored_in(url)
+        return killed_when(lambda _: stored_in(url) > before, later_s, *self.arguments(url))
+
+    def finish(self, url: str) -> None:
+        """A run to the end: every row as without a kill, none twice, none lost, and the same health.
+
+        Nobody refuses it: the server frees the lock of a job that died.
+        """
+        self.out.unlink(missing_ok=True)
+        last = acoustic_ad(*self.arguments(url), code=None).json  # 0 where the broken clip was stored as well
+        assert last["machines"] == self.machines and last["clips"]["found"] == len(self.rows)
+        assert rows_of(self.out) == self.rows
+        assert stored_in(url) == len(self.rows)
+        assert acoustic_ad("db", "check", "--db", url, "--json").json["sound"] is True
+
+
+def stored_in(url: str) -> int:
+    """Clips with a row in a PostgreSQL store, which a run may not have made yet."""
+    try:
+        with Store.open(url, read_only=True, create=False) as store, store.reading() as connection:
+            return int(connection.exec_driver_sql("SELECT count(*) FROM clip_scores").scalar() or 0)
+    except StoreError:
+        return 0
+
+
+def kill_into_postgresql(scoring: ScoringIntoPostgreSQL, points: int) -> None:
+    """Half of the kills at any moment of a run, the others while rows are being stored."""
+    rng = random.Random(points + 1)  # of 2 points the first is then early, while nothing is stored
+    url, stores, hits, progress = scoring.new_database(), 1, 0, 0
+    while hits < points:
+        before = stored_in(url)
+        if before == len(scoring.rows):  # nothing is left to be stored
+            scoring.finish(url)
+            url, stores, before = scoring.new_database(), stores + 1, 0
+        hits += scoring.kill(url, None if hits % 2 else rng.uniform(0, scoring.cpu_s), rng.uniform(0, 0.2))
+        progress += stored_in(url) > before
+    scoring.finish(url)
+    print(f"{hits} kills in {stores} stores; {progress} of the runs had stored clips of their own")
+
+
 def kill_training(own: Path, recordings: Path, recipe: Path, points: int) -> None:
     arguments = ("train", recordings, "--recipe", recipe, "--models", own, "--workers", "2", "--json")
     registry = Registry(own)
@@ -145,6 +208,16 @@ def test_killed_scoring(models, tmp_path):
 
 def test_killed_training(own_models, recordings, recipe):
     kill_training(own_models, recordings, recipe, points=4)
+
+
+def test_killed_scoring_into_postgresql(postgres, models, tmp_path):
+    kill_into_postgresql(ScoringIntoPostgreSQL(postgres.new_database, tmp_path, models, clips=36), points=2)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+def test_killed_scoring_into_postgresql_at_100_points(postgres, models, tmp_path):
+    kill_into_postgresql(ScoringIntoPostgreSQL(postgres.new_database, tmp_path, models, clips=500), points=100)
 
 
 @pytest.mark.soak

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -112,6 +116,63 @@ def test_files_that_have_hardly_begun_are_deferred(folder):
     for number, name in enumerate(begun):
         folder.write(name, wav("fan", 10 + number), recent=True)
     assert folder.run() == {"scored": 4}
+
+
+@contextmanager
+def recorder(file: Path, sound: bytes, every_s: float) -> Iterator[None]:
+    """Records into `file` while the block runs: a bit more sound each time, and a header that is true of it."""
+    over = threading.Event()
+
+    def record() -> None:
+        with file.open("r+b") as stream:
+            for end in range(8_000, len(sound), 1_000):
+                stream.seek(0)
+                stream.write(wav_of(sound[:end]))
+                stream.flush()
+                if over.wait(every_s):
+                    return
+
+    file.write_bytes(wav_of(sound[:8_000]))
+    thread = threading.Thread(target=record)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def wav_of(sound: bytes) -> bytes:
+    """The beginning of a WAV, with a header that says so."""
+    size = len(sound) - 44
+    return sound[:4] + struct.pack("<I", size + 36) + sound[8:40] + struct.pack("<I", size) + sound[44:]
+
+
+def test_a_recorder_that_keeps_its_header_true_is_found_out(folder):
+    """Between two of its writes the file looks whole; so a file of this moment is looked at again a little later."""
+    sound = wav("fan", 8, duration_s=4.0)
+    folder.write("before.wav", wav("fan", 7))
+    assert folder.run() == {"scored": 1}  # from now on workers start so quickly that they see a file between two writes
+    with recorder(folder.fan / "recorded.wav", sound, every_s=1.0):
+        assert folder.run() == {"already_scored": 1, "deferred": 1}
+    folder.write("recorded.wav", sound, recent=True)
+    # The second look is no part of what the clip itself may take.
+    assert folder.run(clip_timeout_s=1.0) == {"already_scored": 1, "scored": 1}
+    assert folder.run() == {"already_scored": 2}
+    with sqlite3.connect(folder.root / "x.db") as store:
+        assert store.execute("select round(duration_s, 2) from clip_scores order by 1").fetchall() == [(1.0,), (4.0,)]
+
+
+def test_without_settling_what_looks_whole_is_scored(folder):
+    """As with a recorder that writes so seldom that nothing tells: what it had written by then is a clip, and the whole
+    recording another one."""
+    sound = wav("fan", 9, duration_s=4.0)
+    with recorder(folder.fan / "recorded.wav", sound, every_s=60.0):
+        assert folder.run(settle_s=0.0) == {"scored": 1}
+    folder.write("recorded.wav", sound)
+    assert folder.run() == {"scored": 1}
+    with sqlite3.connect(folder.root / "x.db") as store:
+        assert store.execute("select count(*) from clip_scores").fetchone() == (2,)
 
 
 def test_a_file_that_grows_all_the_time_is_scored_once_when_it_is_whole(folder):

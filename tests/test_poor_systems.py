@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import subprocess
 from pathlib import Path
 
 import pytest
 from cli_process import AS_USER, NOBODY_IS_REFUSED, acoustic_ad, rows_of, shell, write_clips
+from full_disk import needs_mount
 
 
 @pytest.fixture
@@ -17,10 +17,6 @@ def call(models, tmp_path):
     write_clips(tmp_path / "sound" / "fan", "fan", range(4))
     files = ("--db", tmp_path / "x.db", "--out", tmp_path / "rows.csv")
     return "score", tmp_path / "sound", "--models", models, *files, "--workers", "1", "--json"
-
-
-def can_mount() -> bool:
-    return shutil.which("unshare") is not None and not subprocess.run(["unshare", "-m", "true"], check=False).returncode
 
 
 def check_goes_on(call: tuple[str | Path, ...], root: Path) -> None:
@@ -45,13 +41,13 @@ def test_a_folder_for_temporary_files_with_a_long_name(call, tmp_path):
     assert "TMPDIR" in acoustic_ad(*call, env={"TMPDIR": str(long)}, code=1).complaint
 
 
-@pytest.mark.skipif(not can_mount(), reason="needs unshare and the right to mount")
+@needs_mount
 def test_no_shared_memory(call):
     before = ["unshare", "-m", *shell("mount -t tmpfs -o ro none /dev/shm")]
     assert "/dev/shm" in acoustic_ad(*call, before=before, code=1).complaint
 
 
-@pytest.mark.skipif(not can_mount(), reason="needs unshare and the right to mount")
+@needs_mount
 @pytest.mark.parametrize("kib", [16])
 def test_a_full_disk(kib, call, models, tmp_path):
     """At the first table: a word about the disk, and a store that is sound."""

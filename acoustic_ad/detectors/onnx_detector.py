@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from acoustic_ad.detectors.base import Evidence, FloatArray, State, check_state
 from acoustic_ad.detectors.onnx_networks import NETWORKS, network_model
+from acoustic_ad.detectors.scoring_batches import scoring_batches
 from acoustic_ad.detectors.stages import CONV_SCORING_BATCH, Size
 from acoustic_ad.errors import BundleError
 
@@ -45,9 +46,8 @@ class OnnxDetector:
         if paper not in self._sessions:
             self._sessions[paper] = _session(self._model(paper))
         parts = []
-        for first in range(0, max(len(patches), 1), self._batch):
-            x = np.ascontiguousarray(patches[first : first + self._batch], np.float32)
-            parts.append(_run(self._sessions[paper], x))
+        for batch, count in scoring_batches(patches, self._batch):
+            parts.append([found[:count] for found in _run(self._sessions[paper], batch)])
         found = [np.concatenate(column) for column in zip(*parts, strict=True)]
         score = found.pop(0) if paper else np.full(len(patches), np.nan, np.float32)
         return Evidence(score, *found)

@@ -23,6 +23,7 @@ from acoustic_ad.detectors.base import (
     ProgressCallback,
     Training,
 )
+from acoustic_ad.detectors.scoring_batches import scoring_batches
 from acoustic_ad.errors import TrainingError
 
 SCORING_BATCH = 4096
@@ -68,9 +69,10 @@ def to_tensor(patches: FloatArray) -> Tensor:
 
 def evidence_by(module: nn.Module, patches: FloatArray, batch_size: int = SCORING_BATCH) -> Evidence:
     """Evidence for patches [N, frames, mels] by a detector's `module`, so many patches at a time."""
-    starts = range(0, max(len(patches), 1), batch_size)
+    parts = []
     with torch.inference_mode():
-        parts = [module(to_tensor(patches[start : start + batch_size])) for start in starts]
+        for batch, count in scoring_batches(patches, batch_size):
+            parts.append([found[:count] for found in module(torch.from_numpy(batch))])
     return Evidence(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from acoustic_ad.errors import AcousticADError, UsageError
+from acoustic_ad.errors import AcousticADError, UsageError, refusal
 from acoustic_ad.jobs.evaluate import as_json, evaluate
 from acoustic_ad.jobs.score import ScoreOptions, score
 from acoustic_ad.jobs.train import TrainNews, TrainOptions, train
@@ -146,4 +146,4 @@ def _make_room(folder: Path) -> None:
             else:
                 (folder / made).unlink(missing_ok=True)
     except OSError as error:
-        raise AcousticADError(f"{name} cannot be made the demo's folder: {error.strerror or error}") from error
+        raise AcousticADError(f"{name} cannot be made the demo's folder: {refusal(error)}") from error

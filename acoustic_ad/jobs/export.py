@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from acoustic_ad import __version__
-from acoustic_ad.errors import AcousticADError, BundleError, UsageError
+from acoustic_ad.errors import AcousticADError, BundleError, UsageError, refusal
 from acoustic_ad.jobs.clip_work import feature_spec
-from acoustic_ad.models.bundle_files import replace_durably
 from acoustic_ad.models.bundle_info import BundleInfo, sha256
 from acoustic_ad.models.registry import Registry
 from acoustic_ad.models.signing import Trust
+from acoustic_ad.whole_file import whole_file
 
 if TYPE_CHECKING:
     from acoustic_ad.models.machine_model import MachineModel
@@ -76,9 +76,10 @@ def export(
     if not deviation <= TOLERANCE:
         raise AcousticADError(f"the ONNX file differs from the tool by {deviation:.2g} of the score: not written")
     try:
-        replace_durably(file, content)
+        with whole_file(file) as written:
+            written.write(content)
     except OSError as error:
-        raise AcousticADError(f"{file} cannot be written: {error.strerror or error}") from error
+        raise AcousticADError(f"{file} cannot be written: {refusal(error)}") from error
     return Exported(
         info.machine,
         info.version,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from acoustic_ad.errors import FeaturesError
+from acoustic_ad.errors import NO_ROOM, FeaturesError
 from acoustic_ad.jobs.feature_file import FeatureWriter
 from acoustic_ad.recipe import Recipe
 from acoustic_ad.sound.clip import one_line
@@ -24,7 +23,6 @@ from acoustic_ad.sound.features import FeatureSpec
 # Of a run: a file that is locked as long as the run lives, and beside it the folder without the suffix.
 RUN: Final = ".run-"
 LOCK: Final = ".lock"
-NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -54,8 +54,12 @@ class Gathered:
             self._stack.close()
 
     def abandon(self, error: BaseException) -> None:
-        """Leave nothing."""
-        self._stack.__exit__(type(error), error, error.__traceback__)
+        """Leave nothing.
+
+        On a full disk the file cannot be closed without an error either, which must not take the place of `error`.
+        """
+        with suppress(OSError):
+            self._stack.__exit__(type(error), error, error.__traceback__)
 
     def _begun(self) -> FeatureWriter:
         """A new file, which begins with the clips so far."""

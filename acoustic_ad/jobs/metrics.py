@@ -6,16 +6,16 @@ of their own side by side. It is replaced whole, and a run that fails leaves in 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-from acoustic_ad.errors import AcousticADError, UsageError
+from acoustic_ad.errors import AcousticADError, UsageError, refusal
 from acoustic_ad.health.policy import State
 from acoustic_ad.jobs.score_report import ScoreReport
 from acoustic_ad.jobs.store import root_text
+from acoustic_ad.whole_file import whole_file
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -98,14 +98,15 @@ class JobMetrics:
             return []
 
     def _replace(self, families: Iterable[Metric]) -> None:
-        from prometheus_client import CollectorRegistry, write_to_textfile
+        from prometheus_client import CollectorRegistry, generate_latest
 
         registry = CollectorRegistry()
         registry.register(_Told(list(families)))
         try:
-            write_to_textfile(os.fspath(self.path), registry)
+            with whole_file(self.path) as file:
+                file.write(generate_latest(registry))
         except OSError as error:
-            raise AcousticADError(f"{self.path}: the metrics cannot be written: {error.strerror or error}") from error
+            raise AcousticADError(f"{self.path}: the metrics cannot be written: {refusal(error)}") from error
 
 
 class _Told:

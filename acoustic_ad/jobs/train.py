@@ -13,7 +13,7 @@ from acoustic_ad.jobs.feature_place import FeaturePlace, feature_place
 from acoustic_ad.jobs.lock import hold_lock
 from acoustic_ad.jobs.pending import Pending, outcome
 from acoustic_ad.jobs.train_clips import read_machine, time_of
-from acoustic_ad.jobs.train_work import MachineTask, Trained, train_machines
+from acoustic_ad.jobs.train_work import MachineTask, NotKept, Trained, train_machines
 from acoustic_ad.jobs.worker_process import ProgressPipe
 from acoustic_ad.jobs.workers import Workers, progress_pipe, worker_pool
 from acoustic_ad.models.machine_sound import FEWEST_CLIPS
@@ -210,8 +210,12 @@ def _collect(task: MachineTask, pending: Pending, report: TrainReport) -> None:
             clips.files.remove()
     if isinstance(result, ClipError):
         report.refused += [(machine, f"the training process failed: {result}", []) for machine in names]
-    else:
-        report.trained += result
+        return
+    for ended in result:
+        if isinstance(ended, NotKept):
+            report.refused.append((ended.machine, ended.reason, ended.left_out))
+        else:
+            report.trained.append(ended)
 
 
 @contextmanager

@@ -51,16 +51,25 @@ class Trained:
     seconds: float
 
 
-def train_machines(task: MachineTask) -> list[Trained]:
+@dataclass(frozen=True, slots=True)
+class NotKept:
+    """A machine that was learnt in vain: its bundle could not be written."""
+
+    machine: str
+    reason: str
+    left_out: list[dict[str, str]]
+
+
+def train_machines(task: MachineTask) -> list[Trained | NotKept]:
     """Learn one network from all clips of the task, a scorer and a calibration per machine, and save a bundle each.
 
-    Raises TrainingError where the clips do not suffice; bundles appear whole or not at all.
+    Raises TrainingError where the clips do not suffice; bundles appear whole or not at all, each for itself.
     """
     begun = time.monotonic()
     models = _fitted(task)
     seconds = time.monotonic() - begun
     registry = Registry(task.models)
-    trained = []
+    ended: list[Trained | NotKept] = []
     for clips, model in zip(task.machines, models, strict=True):
         details = TrainingDetails(
             feature_spec=feature_spec(task.recipe),
@@ -73,11 +82,15 @@ def train_machines(task: MachineTask) -> list[Trained]:
                 NEWEST_CLIP_AT: None if clips.newest is None else clips.newest.isoformat(),
             },
         )
-        info = registry.save(clips.machine, model, details, promote=task.promote, key=task.signing_key)
+        try:
+            info = registry.save(clips.machine, model, details, promote=task.promote, key=task.signing_key)
+        except BundleError as error:  # those before it are in use already
+            ended.append(NotKept(clips.machine, str(error), clips.left_out))
+            continue
         calibration, detector = model.calibration, model.detector
         if calibration is None or detector is None:
             raise TrainingError(f"{clips.machine}: nothing was learnt")
-        trained.append(
+        ended.append(
             Trained(
                 clips.machine,
                 info.version,
@@ -89,7 +102,7 @@ def train_machines(task: MachineTask) -> list[Trained]:
                 round(seconds, 3),
             )
         )
-    return trained
+    return ended
 
 
 def _fitted(task: MachineTask) -> list[MachineModel]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from acoustic_ad.errors import AcousticADError, BundleError
+from acoustic_ad.errors import AcousticADError, BundleError, refusal
 from acoustic_ad.models.bundle_facts import FileFacts
 from acoustic_ad.models.bundle_files import (
     MOST_JSON_BYTES,
@@ -91,7 +91,7 @@ def write_bundle(
         temporary.rename(bundle)
         fsync_folder(folder)
     except OSError as error:
-        raise BundleError(f"{bundle} cannot be written: {error.strerror or error}") from error
+        raise BundleError(f"{bundle} cannot be written: {refusal(error)}") from error
     except BundleError as error:
         raise BundleError(f"{bundle} was not written: {_in_short(error)}") from error
     finally:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from acoustic_ad.errors import BundleError
+from acoustic_ad.errors import BundleError, refusal
 from acoustic_ad.models.bundle import (
     BundleInfo,
     TrainingDetails,
@@ -157,7 +157,10 @@ class Registry:
         version = version_name(newest)
         info = write_bundle(self.folder_of(machine), machine, version, model, details, key)
         pointer = pointer.model_copy(update={"newest": newest})
-        self._point(_promoted(pointer, version) if promote else pointer)
+        try:
+            self._point(_promoted(pointer, version) if promote else pointer)
+        except BundleError as error:
+            raise BundleError(f"{version} of {machine!r} was kept, but perhaps not put into use: {error}") from error
         return info
 
     def sign(self, machine: str, version: str | None, key: SigningKey) -> str:
@@ -268,7 +271,7 @@ class Registry:
             clear_leftovers(file.parent)
             replace_durably(file, json.dumps(pointer.model_dump(mode="json"), indent=2).encode())
         except OSError as error:
-            raise BundleError(f"{file} cannot be written: {error.strerror or error}") from error
+            raise BundleError(f"{file} cannot be written: {refusal(error)}") from error
 
 
 def _promoted(pointer: Pointer, version: str) -> Pointer:

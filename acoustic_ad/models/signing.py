@@ -10,13 +10,14 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from acoustic_ad.errors import BundleError, UsageError
+from acoustic_ad.errors import BundleError, UsageError, refusal
 from acoustic_ad.models.bundle_facts import Facts
 from acoustic_ad.models.bundle_files import read_regular, replace_durably, strict_json, write_durably
 from acoustic_ad.models.bundle_info import validated
@@ -114,10 +115,24 @@ def put_signature(bundle: Path, signature: bytes) -> None:
     try:
         replace_durably(bundle / SIGNATURE_NAME, signature)
     except OSError as error:
-        raise BundleError(f"{bundle / SIGNATURE_NAME} cannot be written: {error.strerror or error}") from error
+        raise BundleError(f"{bundle / SIGNATURE_NAME} cannot be written: {refusal(error)}") from error
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------
+
+
+def _write_keys(file: Path, private: bytes, public_file: Path, public: bytes) -> None:
+    """Both of them or none: half a key would be refused where it is used, and be in the way of a whole one."""
+    os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+    try:
+        file.write_bytes(private)
+        write_durably(public_file, public)
+    except OSError as error:
+        theirs = isinstance(error, FileExistsError)  # who has just made a file of that name keeps it
+        for path in (file,) if theirs else (file, public_file):
+            with suppress(OSError):
+                path.unlink()
+        raise
 
 
 def make_keys(file: Path) -> tuple[Path, bytes]:
@@ -136,11 +151,9 @@ def make_keys(file: Path) -> tuple[Path, bytes]:
         if os.path.lexists(path):
             raise UsageError(f"{path} exists already: keys are never overwritten; name another file")
     try:
-        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
-        file.write_bytes(private)
-        write_durably(public_file, public)
+        _write_keys(file, private, public_file, public)
     except OSError as error:
-        raise UsageError(f"{file} cannot be written: {error.strerror or error}") from error
+        raise UsageError(f"{file} cannot be written: {refusal(error)}") from error
     return public_file, key.public_key().public_bytes_raw()
 
 

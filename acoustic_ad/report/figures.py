@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from acoustic_ad.errors import AcousticADError, UsageError
-from acoustic_ad.models.bundle_files import replace_durably
+from acoustic_ad.errors import NO_ROOM, AcousticADError, UsageError, refusal
 from acoustic_ad.sound.clip import one_line
+from acoustic_ad.whole_file import whole_file
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import, and only who draws needs it
     from matplotlib.figure import Figure
@@ -51,9 +51,12 @@ def write_figure(path: str | Path, option: str, draw: Callable[[], Figure], salt
 def write_file(path: str | Path, option: str, content: bytes) -> None:
     """Replace the file at `path`, or the one that a link there points to. Raises AcousticADError."""
     try:
-        replace_durably(Path(os.path.realpath(path)), content)
+        with whole_file(Path(os.path.realpath(path))) as file:
+            file.write(content)
     except OSError as error:
-        why = f"{error.strerror or error}; name a file in a folder that exists and that you may write to"
+        why = refusal(error)
+        if error.errno not in NO_ROOM:
+            why += "; name a file in a folder that exists and that you may write to"
         raise AcousticADError(f"{option} {one_line(str(path))} cannot be written: {why}") from error
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from rich.text import Text
 
-from acoustic_ad.errors import StoreError, UsageError
+from acoustic_ad.errors import StoreError, UsageError, refusal
 from acoustic_ad.health.policy import WORDS, State
 from acoustic_ad.jobs.alarm_schema import AlarmRow, EventRow
 from acoustic_ad.jobs.fleet_report import FleetStatus, MachineStatus, machine_json
@@ -177,7 +177,7 @@ def write_fleet_csv(path: Path, fleet: FleetStatus) -> None:
         with whole_file(target) as file:
             file.write(text.getvalue().encode())
     except OSError as error:
-        raise StoreError(f"{one_line(str(target))} cannot be written: {error.strerror or error}") from error
+        raise StoreError(f"{one_line(str(target))} cannot be written: {refusal(error)}") from error
 
 
 def csv_values(machine: MachineStatus) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final
 
-from acoustic_ad.errors import StoreError, UsageError
+from acoustic_ad.errors import StoreError, UsageError, refusal
 from acoustic_ad.jobs.schema import ClipRow, json_text
 from acoustic_ad.sound.clip import one_line, printable_text
 from acoustic_ad.whole_file import whole_file
@@ -83,8 +83,8 @@ def write_rows(path: str | Path, rows: Iterable[ClipRow]) -> int:
         with whole_file(target) as file:
             return write(file, rows)
     except OSError as error:
-        why = error.strerror or str(error)
-        raise StoreError(f"{one_line(str(target))} cannot be written: {why}; the file is as it was before") from error
+        why = f"{refusal(error)}; the file is as it was before"
+        raise StoreError(f"{one_line(str(target))} cannot be written: {why}") from error
 
 
 # --- formats ---------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from acoustic_ad.errors import ManifestError, UsageError
+from acoustic_ad.errors import ManifestError, UsageError, refusal
 from acoustic_ad.sound.clip import LABELS, SPLITS, Clip, one_line, printable, printable_text, recording_time, sha256_of
 from acoustic_ad.sound.folder_clips import FolderClips, own_name
 from acoustic_ad.sound.folders import NOT_AUDIO, Found, is_audio, is_inside, scan_folder
@@ -257,4 +257,4 @@ def write_manifest(manifest: Manifest, file: Path) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        raise ManifestError(f"{shown}: the manifest cannot be written: {error.strerror}") from error
+        raise ManifestError(f"{shown}: the manifest cannot be written: {refusal(error)}") from error

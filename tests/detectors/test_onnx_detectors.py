@@ -48,6 +48,20 @@ def test_the_evidence_is_that_of_torch(case: str) -> None:
     }
 
 
+@every_case
+@pytest.mark.parametrize("size", [1, 3, 257])
+def test_a_patch_scores_as_in_any_other_batch(case: str, size: int) -> None:
+    kind, options = CASES[case]
+    detector = detector_without_torch(kind, options.model_dump(), SHAPE, fitted(case).state())
+    patches = normal(24, seed=6)
+    for paper in (True, False):
+        together = detector.evidence(patches, paper)
+        parts = [detector.evidence(patches[start : start + size], paper) for start in range(0, len(patches), size)]
+        for name in ("score", "residual", "latent") if paper else ("residual", "latent"):
+            found, wanted = np.concatenate([getattr(part, name) for part in parts]), getattr(together, name)
+            assert np.abs(found - wanted).max() <= 1e-6 * wanted.std(axis=0).mean(), name
+
+
 @pytest.mark.parametrize("network", CONVOLUTIONS)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 def test_convolutions_of_any_patch(network: str, shape: tuple[int, int]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from needed import needs_program
 from prometheus_client.parser import text_string_to_metric_families
 
 from acoustic_ad.errors import AcousticADError, LockedError, ManifestError, UsageError
@@ -124,7 +124,7 @@ def test_names_may_hold_anything(name, tmp_path_factory):
     assert one(series_of(file), "machine_index", machine=name) == 12.5
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian package prometheus)")
+@needs_program("prometheus", "promtool")
 def test_promtool_finds_nothing_wrong(tmp_path):
     file = tmp_path / "ad.prom"
     metrics = JobMetrics(file, tmp_path / 'a "b"\\c')

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from needed import needs
 from plant import EVERY, Plant, faulty, normal
 from receivers import Receiver, broker, free_port, heard, mosquitto, receiving
 
@@ -291,7 +292,7 @@ def test_a_slow_target_costs_a_run_no_more_than_its_budget(
     assert "the rest waits" in found.problems[0]
 
 
-@pytest.mark.skipif(mosquitto() is None, reason="no MQTT broker: apt-get install mosquitto")
+@needs("mosquitto", mosquitto())
 def test_a_run_leaves_every_machine_s_state_with_the_broker(plant: Plant, tmp_path: Path) -> None:
     turn(plant, faulty(60))
     with broker(tmp_path) as port:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from needed import needs_program
 from scheduler_readers import kubernetes_word, systemd_words, what_cron_hands_on
 
 from acoustic_ad.errors import UsageError
@@ -58,9 +58,7 @@ TEXT = st.one_of(
     st.text(st.sampled_from(list("ab '\"\\%${}();#&|<>*?[]~=:@!,-`^ü名")) | st.characters(), max_size=30),
 )
 WORDS = TEXT.filter(lambda word: _is_taken(word))
-needs_systemd = pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed (Debian package systemd)"
-)
+needs_systemd = needs_program("systemd", "systemd-analyze")
 
 
 def _is_taken(word: str) -> bool:

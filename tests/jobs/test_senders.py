@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from needed import needs
 from receivers import Receiver, broker, free_port, heard, mosquitto, receiving
 
 from acoustic_ad.jobs import mqtt, notify, senders
@@ -22,9 +23,7 @@ from acoustic_ad.jobs.outbox import trial_payload
 from acoustic_ad.jobs.senders import DeliveryError, send
 
 KEY = "correct-horse-battery"
-needs_mosquitto = pytest.mark.skipif(
-    mosquitto() is None, reason="no MQTT broker: apt-get install mosquitto (mosquitto is not on this computer)"
-)
+needs_mosquitto = needs("mosquitto", mosquitto())
 
 
 @pytest.fixture
