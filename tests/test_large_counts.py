@@ -74,7 +74,6 @@ def scored_fleet(models, tmp_path_factory) -> tuple[Fleet, Watched]:
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
-@pytest.mark.xfail(reason="measured: workers flat, but 11 % more for the whole job")
 def test_memory_of_100_000_clips(scored_fleet, models, tmp_path):
     _, many = scored_fleet
     assert many.run.json["clips"]["scored"] == 100 * CLIPS_OF_A_MACHINE
