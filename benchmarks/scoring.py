@@ -7,7 +7,7 @@ Clips per second are from the first result to the last: start-up (imports, worke
 time and memory are of all processes of the run, the time as the difference between a run over all clips and one over a
 tenth of them. The figures to quote are the ratios: absolute times differ from machine to machine. Do not set
 OMP_NUM_THREADS: the loop is timed as it stands, with the libraries' own number of threads, and on one thread.
-PyOD's AudioAE takes part where it is installed (`pip install 'pyod[audio]'`).
+PyOD's AudioAE takes part where it is installed (`pip install 'pyod[audio]' tqdm`).
 """
 
 from __future__ import annotations
