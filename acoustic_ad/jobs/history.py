@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, Final
 
+import numpy as np
 import sqlalchemy as sa
 
+from acoustic_ad.health.clip_table import SENSOR_FAULT, micros_of
 from acoustic_ad.jobs.alarm_book import events_of
 from acoustic_ad.jobs.alarm_schema import EventRow, events
 from acoustic_ad.jobs.coverage import Heard
 from acoustic_ad.jobs.day_traces import Judged, traces_of, without_renewed
+from acoustic_ad.jobs.judged_table import JudgedTable
 from acoustic_ad.jobs.many_rows import many_rows
 from acoustic_ad.jobs.schema import IS_BROKEN, IS_FAILED, ClipRow, clip_row, clip_scores, files
 from acoustic_ad.jobs.store import Store
@@ -29,14 +33,10 @@ class History:
     """All that the store has of a machine, as of one moment."""
 
     machine: str
-    clips: list[Judged]  # oldest recording first
+    clips: JudgedTable  # oldest recording first
     failed: list[Heard]
     events: list[EventRow]
     mark: tuple[Any, ...]  # differs once anything of this has changed
-
-    def heard(self) -> list[Heard]:
-        """Every clip, failed ones included."""
-        return [Heard(clip.recorded_at, clip.status) for clip in self.clips] + self.failed
 
 
 @many_rows()
@@ -46,6 +46,7 @@ def history_of(store: Store, machine: str) -> History:
     names = (columns.recorded_at, columns.reason, columns.recorded_at_source)
     failed = sa.select(*names).where(columns.machine == machine, IS_FAILED)
     with store.reading() as connection:
+        mark = mark_of(connection, machine)
         clips = stored_clips(connection, machine)
         lost = [
             Heard(datetime.fromisoformat(at), "failed", reason, source != "mtime")
@@ -53,57 +54,54 @@ def history_of(store: Store, machine: str) -> History:
         ]
         traces = traces_of(connection, machine)
         if traces.clips:  # what was scored again after it had been pruned counts by its row
-            clips = _in_order([*without_renewed(traces.clips, clips), *clips])
-        known = events_of(connection, machine)
-        return History(machine, _dated(clips), traces.failed + lost, known, mark_of(connection, machine))
+            old = JudgedTable.of(without_renewed(traces.clips, clips))
+            clips = JudgedTable.joined([old, clips]).in_order()
+        return History(machine, _dated(clips), traces.failed + lost, events_of(connection, machine), mark)
 
 
-def stored_clips(connection: sa.Connection, machine: str) -> list[Judged]:
+def stored_clips(connection: sa.Connection, machine: str) -> JudgedTable:
     """The machine's clips that have a row, oldest first by the recorders' clocks; a broken sensor's at all times."""
     columns = clip_scores.c
-    judged = (
-        sa.select(columns.id, *(columns[name] for name in Judged._fields))
-        .where(columns.machine == machine, ~IS_FAILED)
-        .order_by(columns.recorded_at, columns.sha256)
-    )
-    rows = connection.execute(judged).fetchall()
-    newest: dict[str, int] = {}  # of the rows of one content; to ask the store for each row takes twice the time of all
-    for row in rows:
-        newest[row.sha256] = max(row.id, newest.get(row.sha256, 0))
-    clips = [Judged(datetime.fromisoformat(at), *rest) for id_, at, *rest in rows if newest[rest[3]] == id_]
-    return _with_twins(connection, machine, clips)
+    judged = sa.select(columns.id, *(columns[name] for name in Judged._fields))
+    rows = connection.execute(judged.where(columns.machine == machine, ~IS_FAILED)).fetchall()
+    rows = sorted(rows, key=itemgetter(0))
+    table = JudgedTable.of_rows([row[1:] for row in rows])
+    newest = {content: number for number, content in enumerate(table.keys.tolist())}  # of the rows of one content
+    if len(newest) < len(table):
+        table = table.take(np.fromiter(newest.values(), np.intp, len(newest)))
+    return _with_twins(connection, machine, table.in_order())
 
 
-def _in_order(clips: Iterable[Judged]) -> list[Judged]:
-    return sorted(clips, key=lambda clip: (clip.recorded_at, clip.sha256))
-
-
-def _with_twins(connection: sa.Connection, machine: str, clips: list[Judged]) -> list[Judged]:
+def _with_twins(connection: sa.Connection, machine: str, clips: JudgedTable) -> JudgedTable:
     """The clips, those of a broken sensor at every time that a file of the same bytes was recorded.
 
     A dead microphone gives nothing but the same silence: one clip in the store, and yet a machine that is still heard.
     """
     query = sa.select(files.c.sha256, files.c.recorded_at).distinct()
     found = connection.execute(query.where(files.c.machine == machine, IS_BROKEN, files.c.recorded_at.is_not(None)))
-    first = {clip.sha256: clip for clip in clips if clip.status == "sensor_fault"}
-    twins = {
-        clip._replace(recorded_at=datetime.fromisoformat(at)) for content, at in found if (clip := first.get(content))
+    first = {clips.keys[number]: number for number in np.flatnonzero(clips.status == SENSOR_FAULT).tolist()}
+    moments = {
+        (number, micros_of(datetime.fromisoformat(at)))
+        for content, at in found
+        if (number := first.get((content or "").encode())) is not None
     }
-    return _in_order(twins.union(clips)) if twins else clips
+    twins = sorted((number, at) for number, at in moments if clips.micros[number] != at)
+    if not twins:
+        return clips
+    which, micros = np.array(twins, np.int64).T
+    return JudgedTable.joined([clips, replace(clips.take(which), micros=micros)]).in_order()
 
 
-def _dated(clips: list[Judged]) -> list[Judged]:
+def _dated(clips: JudgedTable) -> JudgedTable:
     """The clips; what was judged before it was recorded counts from when it was judged.
 
     A recorder's clock that jumps ahead would else be the machine's newest clip for years, and hide that it fell silent.
     Where most clips are from the future, it is this computer's clock that is behind.
     """
-    judged = [datetime.fromisoformat(clip.scored_at) for clip in clips]
-    ahead = {number for number, at in enumerate(judged) if clips[number].recorded_at > at + AHEAD}
-    if not 0 < len(ahead) < len(clips) / 2:
+    ahead = clips.micros > clips.scored_at + AHEAD // timedelta(microseconds=1)
+    if not 0 < ahead.sum() < len(clips) / 2:
         return clips
-    dated = [clip._replace(recorded_at=judged[n]) if n in ahead else clip for n, clip in enumerate(clips)]
-    return _in_order(dated)
+    return replace(clips, micros=np.where(ahead, clips.scored_at, clips.micros)).in_order()
 
 
 def mark_of(connection: sa.Connection, machine: str) -> tuple[Any, ...]:

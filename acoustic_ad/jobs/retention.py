@@ -124,6 +124,7 @@ def _plan(
 
 def _needed(store: Store, history: History, told: Told, policy: Policy, now: datetime) -> set[str]:
     """Contents whose rows stay whatever their age."""
+    clips = list(history.clips)
     needed = {key for episode in told.health.episodes for key in speaking_clips(episode, told.points)}
     spans: list[tuple[datetime, datetime | None]] = []
     spans += [(one.began_at, None) for one in told.health.episodes if one.cleared_at is None]
@@ -135,14 +136,12 @@ def _needed(store: Store, history: History, told: Told, policy: Policy, now: dat
             if stored.state not in OVER and alarm.state not in OVER:
                 spans.append((utc_time(alarm.facts.get("began_at")) or alarm.raised_at, alarm.cleared_at))
     for begin, end in spans:
-        inside = [
-            clip for clip in history.clips if begin <= clip.recorded_at and (end is None or clip.recorded_at <= end)
-        ]
-        earlier = [clip for clip in history.clips if clip.recorded_at < begin and clip.status == "scored"]
+        inside = [clip for clip in clips if begin <= clip.recorded_at and (end is None or clip.recorded_at <= end)]
+        earlier = [clip for clip in clips if clip.recorded_at < begin and clip.status == "scored"]
         needed |= {clip.sha256 for clip in (*inside, *earlier[-CLIPS_OF_BEFORE:])}
     maintained = max((event.at for event in history.events if event.kind == "maintenance"), default=None)
     if maintained is not None:
-        after = [clip for clip in history.clips if clip.recorded_at >= maintained and clip.status == "scored"]
+        after = [clip for clip in clips if clip.recorded_at >= maintained and clip.status == "scored"]
         needed |= {clip.sha256 for clip in after[: policy.relearn_clips]}
     return needed
 
