@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
@@ -26,7 +26,7 @@ from acoustic_ad.jobs.alarm_rows import alarm_of, life_at
 from acoustic_ad.jobs.alarm_schema import AlarmRow
 from acoustic_ad.jobs.baselines import Baselines
 from acoustic_ad.jobs.explanation import Explanation, explain, speaking_clips
-from acoustic_ad.jobs.history import History, history_of, mark_of, rows_of_contents
+from acoustic_ad.jobs.history import History, Mark, history_of, keep_read, mark_of, rows_of_contents
 from acoustic_ad.jobs.limit_memory import limits_remembered
 from acoustic_ad.jobs.machine_facts import machine_row
 from acoustic_ad.jobs.many_rows import many_rows
@@ -56,7 +56,7 @@ class Told:
 
 
 class _ToKeep(NamedTuple):
-    mark: tuple[Any, ...]  # of the history that it was told from
+    mark: Mark  # of the history that it was told from
     row: MachineRow
     alarms: list[AlarmRow]
 
@@ -80,6 +80,7 @@ def refresh(store: Store, models: Path, machines: Sequence[str], trust: Trust | 
 def _told(store: Store, baselines: Baselines, machine: str) -> _ToKeep:
     """What is to be kept of a machine. Its clips are let go: those of many machines would take much memory."""
     history = history_of(store, machine)
+    keep_read(store, history)
     found = tell(store, baselines, history)
     return _ToKeep(history.mark, found.row, found.alarms)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from operator import itemgetter
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
@@ -15,17 +14,26 @@ from acoustic_ad.health.clip_table import SENSOR_FAULT, micros_of
 from acoustic_ad.jobs.alarm_book import events_of
 from acoustic_ad.jobs.alarm_schema import EventRow, events
 from acoustic_ad.jobs.coverage import Heard
-from acoustic_ad.jobs.day_traces import Judged, traces_of, without_renewed
+from acoustic_ad.jobs.day_traces import without_renewed
 from acoustic_ad.jobs.judged_table import JudgedTable
+from acoustic_ad.jobs.kept_clips import ClipsMark, StoredClips, clips_mark, keep_clips, may_keep, read_clips
 from acoustic_ad.jobs.many_rows import many_rows
 from acoustic_ad.jobs.schema import IS_BROKEN, IS_FAILED, ClipRow, clip_row, clip_scores, files
 from acoustic_ad.jobs.store import Store
-from acoustic_ad.jobs.upkeep_schema import machine_days
 
-__all__ = ["History", "Judged", "history_of", "mark_of", "rows_of_contents", "stored_clips"]
+__all__ = ["History", "Mark", "history_of", "keep_read", "mark_of", "rows_of_contents", "stored_clips"]
 
 _AT_ONCE: Final = 500
 AHEAD: Final = timedelta(days=1)  # more than time zones that were mixed up explain
+
+
+class Mark(NamedTuple):
+    """What tells that a machine's clips or events have changed."""
+
+    clips: ClipsMark
+    event: int | None
+    events: int
+    broken: int  # files of a broken sensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,8 @@ class History:
     clips: JudgedTable  # oldest recording first
     failed: list[Heard]
     events: list[EventRow]
-    mark: tuple[Any, ...]  # differs once anything of this has changed
+    mark: Mark  # differs once anything of this has changed
+    stored: StoredClips  # what `clips` were made of
 
 
 @many_rows()
@@ -47,29 +56,38 @@ def history_of(store: Store, machine: str) -> History:
     failed = sa.select(*names).where(columns.machine == machine, IS_FAILED)
     with store.reading() as connection:
         mark = mark_of(connection, machine)
-        clips = stored_clips(connection, machine)
+        stored = read_clips(connection, machine, mark.clips)
+        clips = _dated(_with_pruned(stored, _with_twins(connection, machine, _with_rows(stored))))
         lost = [
             Heard(datetime.fromisoformat(at), "failed", reason, source != "mtime")
             for at, reason, source in connection.execute(failed)
         ]
-        traces = traces_of(connection, machine)
-        if traces.clips:  # what was scored again after it had been pruned counts by its row
-            old = JudgedTable.of(without_renewed(traces.clips, clips))
-            clips = JudgedTable.joined([old, clips]).in_order()
-        return History(machine, _dated(clips), traces.failed + lost, events_of(connection, machine), mark)
+        return History(machine, clips, stored.lost + lost, events_of(connection, machine), mark, stored)
+
+
+def keep_read(store: Store, history: History) -> None:
+    """Let the next one who asks for the history read it fast."""
+    if may_keep(history.stored):
+        with store.writing() as connection:
+            keep_clips(connection, history.machine, history.mark.clips, history.stored)
 
 
 def stored_clips(connection: sa.Connection, machine: str) -> JudgedTable:
     """The machine's clips that have a row, oldest first by the recorders' clocks; a broken sensor's at all times."""
-    columns = clip_scores.c
-    judged = sa.select(columns.id, *(columns[name] for name in Judged._fields))
-    rows = connection.execute(judged.where(columns.machine == machine, ~IS_FAILED)).fetchall()
-    rows = sorted(rows, key=itemgetter(0))
-    table = JudgedTable.of_rows([row[1:] for row in rows])
-    newest = {content: number for number, content in enumerate(table.keys.tolist())}  # of the rows of one content
-    if len(newest) < len(table):
-        table = table.take(np.fromiter(newest.values(), np.intp, len(newest)))
-    return _with_twins(connection, machine, table.in_order())
+    stored = read_clips(connection, machine, clips_mark(connection, machine))
+    return _with_twins(connection, machine, _with_rows(stored)).in_order()
+
+
+def _with_rows(stored: StoredClips) -> JudgedTable:
+    return stored.clips.take(slice(stored.pruned, None)) if stored.pruned else stored.clips
+
+
+def _with_pruned(stored: StoredClips, clips: JudgedTable) -> JudgedTable:
+    """The clips that have rows, and those that were pruned: what was scored again after that counts by its row."""
+    old = stored.clips.take(slice(stored.pruned))
+    if not stored.apart:
+        old = JudgedTable.of(without_renewed(old, clips))
+    return JudgedTable.joined([old, clips]).in_order()
 
 
 def _with_twins(connection: sa.Connection, machine: str, clips: JudgedTable) -> JudgedTable:
@@ -89,7 +107,7 @@ def _with_twins(connection: sa.Connection, machine: str, clips: JudgedTable) -> 
     if not twins:
         return clips
     which, micros = np.array(twins, np.int64).T
-    return JudgedTable.joined([clips, replace(clips.take(which), micros=micros)]).in_order()
+    return JudgedTable.joined([clips, replace(clips.take(which), micros=micros)])
 
 
 def _dated(clips: JudgedTable) -> JudgedTable:
@@ -104,13 +122,12 @@ def _dated(clips: JudgedTable) -> JudgedTable:
     return replace(clips, micros=np.where(ahead, clips.scored_at, clips.micros)).in_order()
 
 
-def mark_of(connection: sa.Connection, machine: str) -> tuple[Any, ...]:
-    """What tells that a machine's clips or events have changed."""
-    clips = sa.select(sa.func.max(clip_scores.c.id), sa.func.count()).where(clip_scores.c.machine == machine)
+def mark_of(connection: sa.Connection, machine: str) -> Mark:
+    """The mark now."""
     known = sa.select(sa.func.max(events.c.id), sa.func.count()).where(events.c.machine == machine)
     seen = sa.select(sa.func.count()).where(files.c.machine == machine, IS_BROKEN)
-    pruned = sa.select(sa.func.max(machine_days.c.pruned_at), sa.func.count()).where(machine_days.c.machine == machine)
-    return tuple(value for query in (clips, known, seen, pruned) for value in connection.execute(query).one())
+    event, count = connection.execute(known).one()
+    return Mark(clips_mark(connection, machine), event, count, connection.execute(seen).scalar_one())
 
 
 def rows_of_contents(store: Store, machine: str, contents: Collection[str]) -> dict[str, ClipRow]:

@@ -118,6 +118,18 @@ class JudgedTable:
         """The digests of the models that judged these clips; `models` may have more."""
         return {self.models[place] for place in np.flatnonzero(np.bincount(self.model)).tolist()}
 
+    def equals(self, other: JudgedTable) -> bool:
+        """Whether these are the same clips in the same order."""
+        if len(self) != len(other):
+            return False
+        whole = JudgedTable.joined([self, other])  # whose codes have the same meaning
+        one, two = whole.take(slice(len(self))), whole.take(slice(len(self), None))
+        numbers = ("score", "p_value", "level_db")
+        return all(
+            np.array_equal(getattr(one, name), getattr(two, name), equal_nan=name in numbers)
+            for name in (*_PLAIN, "model", "reason")
+        )
+
     def in_order(self) -> JudgedTable:
         """By time and content."""
         if ascends(self.micros, self.keys):

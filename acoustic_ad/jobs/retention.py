@@ -26,7 +26,8 @@ from acoustic_ad.jobs.coverage import Heard
 from acoustic_ad.jobs.day_traces import Judged, Traces, add_traces
 from acoustic_ad.jobs.explanation import speaking_clips
 from acoustic_ad.jobs.fleet_health import TRIES, Told, tell
-from acoustic_ad.jobs.history import History, history_of, mark_of, stored_clips
+from acoustic_ad.jobs.history import History, Mark, history_of, mark_of, stored_clips
+from acoustic_ad.jobs.kept_clips import forget_clips
 from acoustic_ad.jobs.outbox import prune_messages
 from acoustic_ad.jobs.schema import IS_FAILED, clip_scores, files, runs, utc_text, utc_time
 from acoustic_ad.jobs.store import Store
@@ -54,7 +55,7 @@ class Pruned:
 class _Plan:
     """What is to be done about one machine."""
 
-    mark: tuple[Any, ...]
+    mark: Mark
     traces: Traces = field(default_factory=Traces)
     contents: list[str] = field(default_factory=list)
     failed: list[int] = field(default_factory=list)  # ids of rows
@@ -190,6 +191,7 @@ def _carry_out(store: Store, machine: str, plan: _Plan, now: datetime) -> bool:
         if mark_of(connection, machine) != plan.mark:
             return False
         add_traces(connection, machine, plan.traces, now)
+        forget_clips(connection, [machine])
         for some in _chunks(plan.contents):
             connection.execute(clip_scores.delete().where(clips.machine == machine, ~IS_FAILED, clips.sha256.in_(some)))
         for ids in _chunks(plan.failed):
