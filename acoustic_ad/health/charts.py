@@ -52,15 +52,15 @@ class Recursion:
                 if not over.size:
                     continue
             part = slice(done, done + _BY_CLIP if self.keep == 1.0 else z.size)
-            found[part] = self._by_clip(z[part].tolist(), caps[part].tolist(), at)
+            found[part] = self._by_clip((self.gain * z[part]).tolist(), caps[part].tolist(), at)
             done = min(part.stop, z.size)
             at = float(found[done - 1])
         return found
 
-    def _by_clip(self, z: list[float], caps: list[float], at: float) -> list[float]:
-        keep, gain, reference, found = self.keep, self.gain, self.reference, []
-        for value, cap in zip(z, caps, strict=True):  # written out: calls for each clip take seven times as long
-            at = keep * at + gain * value - reference
+    def _by_clip(self, gained: list[float], caps: list[float], at: float) -> list[float]:
+        keep, reference, found = self.keep, self.reference, []
+        for value, cap in zip(gained, caps, strict=True):  # written out: calls for each clip take seven times as long
+            at = keep * at + value - reference
             if at < 0.0:
                 at = 0.0
             elif at > cap:
