@@ -109,10 +109,11 @@ def keep_clips(connection: sa.Connection, machine: str, mark: ClipsMark, stored:
     first = sum(parts)
     connection.execute(kept_clips.delete().where(kept_clips.c.machine == machine, kept_clips.c.part >= len(parts)))
     common = {"machine": machine, **stored.counted._asdict(), "pruned_at": mark.pruned_at, "days": mark.days}
+    common["clips"] = first + new
     for number, begin in enumerate(range(first, first + new, MOST), len(parts)):
         some = stored.clips.take(slice(begin, begin + MOST))
         data = _packed(some, stored.lost if number == 0 else [], max(stored.pruned - begin, 0))
-        row = {**common, "part": number, "clips": len(some), "data": data}
+        row = {**common, "part": number, "data": data}
         connection.execute(kept_clips.insert().values(row))
 
 
@@ -150,7 +151,8 @@ def _from_parts(connection: sa.Connection, machine: str, mark: ClipsMark, parts:
         return None
     tables = [table for table, *_ in unpacked]
     whole, new = JudgedTable.joined(tables), _newest(fresh)
-    if _have_common(whole.keys, new.keys):  # scored again, or heard again after it was pruned
+    # One that came since may have been scored again, or heard again after it was pruned.
+    if len(whole) != last.clips or _have_common(whole.keys, new.keys):
         return None
     (_, lost, _), pruned = unpacked[0], sum(pruned for *_, pruned in unpacked)
     clips = JudgedTable.joined([whole, new])

@@ -26,15 +26,15 @@ machine_days = sa.Table(
     sa.Column("pruned_at", Text, nullable=False),
 )
 
-# A machine's clips once more, for its health, see `kept_clips`. The counts are of all its rows up to `until`.
+# A machine's clips once more, for its health, see `kept_clips`. All numbers are as of when the part was written.
 kept_clips = sa.Table(
     "kept_clips",
     metadata,
     sa.Column("machine", Text, primary_key=True),
     sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("clips", sa.Integer, nullable=False),
-    sa.Column("until", RowId, nullable=False),  # id of the newest row in this part or in one before it
-    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("clips", sa.Integer, nullable=False),  # in all parts
+    sa.Column("until", RowId, nullable=False),  # id of the newest row in any part
+    sa.Column("rows", sa.BigInteger, nullable=False),  # of the machine up to that one, failed ones included
     sa.Column("ids", sa.BigInteger, nullable=False),  # their sum
     sa.Column("days", sa.Integer, nullable=False),  # of `machine_days`
     sa.Column("pruned_at", Text),  # the latest of them
