@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import sqlalchemy as sa
 
-from acoustic_ad.health.clip_table import Keys
+from acoustic_ad.health.clip_table import Keys, time_of
 from acoustic_ad.jobs.coverage import Heard
 from acoustic_ad.jobs.day_traces import Judged, traces_of
 from acoustic_ad.jobs.judged_table import JudgedTable
@@ -141,18 +141,19 @@ def wrongly_kept(connection: sa.Connection) -> list[str]:
 def _from_parts(connection: sa.Connection, machine: str, mark: ClipsMark, parts: Sequence[Any]) -> StoredClips | None:
     last = parts[-1]
     before = _Counted(last.until, last.rows, last.ids)
-    fresh = _rows_after(connection, machine, before.until)
-    counted = mark.rows - len(fresh), mark.ids - sum(row.id for row in fresh)
-    if counted != (before.rows, before.ids) or (last.pruned_at, last.days) != (mark.pruned_at, mark.days):
+    if (last.pruned_at, last.days) != (mark.pruned_at, mark.days):
         return None
     try:
         unpacked = [_unpacked(part.data) for part in parts]
     except ValueError:
         return None
     tables = [table for table, *_ in unpacked]
-    whole, new = JudgedTable.joined(tables), _newest(fresh)
-    # One that came since may have been scored again, or heard again after it was pruned.
-    if len(whole) != last.clips or _have_common(whole.keys, new.keys):
+    whole = JudgedTable.joined(tables)
+    fresh = _rows_since(connection, machine, mark, before, whole)
+    if fresh is None or len(whole) != last.clips:
+        return None
+    new = _newest(fresh)
+    if _have_common(whole.keys, new.keys):  # scored again, or heard again after it was pruned
         return None
     (_, lost, _), pruned = unpacked[0], sum(pruned for *_, pruned in unpacked)
     clips = JudgedTable.joined([whole, new])
@@ -168,12 +169,27 @@ def _from_rows(connection: sa.Connection, machine: str, outdated: bool = False) 
     return StoredClips(clips, len(old), traces.failed, apart, (), _counted(rows, _Counted()), outdated)
 
 
-def _rows_after(connection: sa.Connection, machine: str, until: int) -> list[Any]:
-    """The rows that came later than one, as they came."""
+def _rows_since(
+    connection: sa.Connection, machine: str, mark: ClipsMark, before: _Counted, whole: JudgedTable
+) -> list[Any] | None:
+    """The rows that came after those of the parts; None where those are no longer what they were.
+
+    To look at the numbers of all rows takes long, and most clips come as they are recorded. Where the latest recordings
+    are not all that came, the sums say so: what went had lower numbers than what came.
+    """
+    for since in (utc_text(time_of(whole.micros.max())) if len(whole) else "", ""):
+        rows = _rows_after(connection, machine, before.until, since)
+        if (mark.rows - len(rows), mark.ids - sum(row.id for row in rows)) == (before.rows, before.ids):
+            return rows
+    return None
+
+
+def _rows_after(connection: sa.Connection, machine: str, until: int, since: str = "") -> list[Any]:
+    """The rows that came later than one, as they came, recorded at a time or later."""
     columns = clip_scores.c
     query = sa.select(columns.id, *(columns[name] for name in Judged._fields))
-    rows = connection.execute(query.where(columns.machine == machine, columns.id > until)).fetchall()
-    return sorted(rows, key=lambda row: row[0])
+    query = query.where(columns.machine == machine, columns.id > until, columns.recorded_at >= since)
+    return sorted(connection.execute(query).fetchall(), key=lambda row: row[0])
 
 
 def _newest(rows: Sequence[Any]) -> JudgedTable:
