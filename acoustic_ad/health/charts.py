@@ -8,7 +8,6 @@ persistence (k of n clips), which no single clip can move.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Final
 
 import numpy as np
@@ -53,18 +52,21 @@ class Recursion:
                 if not over.size:
                     continue
             part = slice(done, done + _BY_CLIP if self.keep == 1.0 else z.size)
-            found[part] = self._by_clip(z[part].tolist(), caps[part].tolist(), at)
+            found[part] = self._by_clip((self.gain * z[part]).tolist(), caps[part].tolist(), at)
             done = min(part.stop, z.size)
             at = float(found[done - 1])
         return found
 
-    def _by_clip(self, z: list[float], caps: list[float], at: float) -> list[float]:
-        keep, gain, reference = self.keep, self.gain, self.reference
-
-        def step(s: float, clip: tuple[float, float]) -> float:
-            return min(max(keep * s + gain * clip[0] - reference, 0.0), clip[1])
-
-        return list(accumulate(zip(z, caps, strict=True), step, initial=at))[1:]
+    def _by_clip(self, gained: list[float], caps: list[float], at: float) -> list[float]:
+        keep, reference, found = self.keep, self.reference, []
+        for value, cap in zip(gained, caps, strict=True):  # written out: calls for each clip take seven times as long
+            at = keep * at + value - reference
+            if at < 0.0:
+                at = 0.0
+            elif at > cap:
+                at = cap
+            found.append(at)
+        return found
 
 
 # Of the budget of false alarms. A drift is found by the slow chart long before the others, with little of it; sudden

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from acoustic_ad.health.baseline import Baseline, mean_variance
-from acoustic_ad.health.charts import chart_indices, recursions, statistics
+from acoustic_ad.health.charts import chart_indices, index_of, recursions, statistics
 from acoustic_ad.health.excursions import Excursion, excursions, shown, supported
 from acoustic_ad.health.limits import DAYS_A_YEAR, ChartLimit, Facts, Limits, limits
 from acoustic_ad.health.policy import Policy
@@ -32,6 +32,7 @@ CLIPS_A_YEAR: Final = 144 * DAYS_A_YEAR  # where the clips do not tell
 SPREAD_WITHIN: Final = (0.5, 2.0)  # of a new baseline, in standard deviations of the old one
 TOO_HIGH_Z: Final = 3.0  # a new baseline so far above the old one is a fault, not a repair
 TOO_UNSTEADY_Z: Final = 1.5  # apart, the halves of its clips: the machine has not settled
+_AT_ONCE: Final = 4_096  # clips whose numbers stay in a processor's cache meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ class Scored:
 
     times: Array
     z: Array
-    models: Sequence[str]
+    model: npt.NDArray[np.int32]  # [T], places in `models`
+    models: Sequence[str]  # ascending; there may be more than the clips have
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +101,8 @@ class _Ear:
 
     def __init__(self, policy: Policy, baselines: Mapping[str, Baseline], scored: Scored) -> None:
         self.policy, self.scored = policy, scored
-        names = sorted(set(scored.models))
-        places = {name: place for place, name in enumerate(names)}
-        self.model = np.fromiter(map(places.__getitem__, scored.models), np.intp, len(scored.models))
+        names = scored.models
+        self.model = scored.model.astype(np.intp)
         self.book = _LimitBook(policy, [baselines.get(name) for name in names], baselines, scored.times)
         size = scored.z.size
         self.z, self.index = scored.z.copy(), np.zeros(size)
@@ -113,8 +114,9 @@ class _Ear:
         """The stretch of clips first..end-1; `maintained_at` in seconds if it begins with maintenance."""
         policy = self.policy
         maintained = maintained_at is not None and not self.book.knows(int(self.model[first]), maintained_at)
-        centre, spread = np.array([self.shift[number] for number in range(len(self.shift))])[self.model[first:end]].T
-        self.z[first:end] = (self.scored.z[first:end] - centre) / spread
+        centre, spread = np.array([self.shift[number] for number in range(len(self.shift))]).T
+        model = self.model[first:end]
+        self.z[first:end] = (self.scored.z[first:end] - centre[model]) / spread[model]
         learning = policy.relearn_clips if maintained else max(policy.learning_clips - 1 - first, 0)
         learnt, refused = first, ""
         if maintained and end - first >= learning:
@@ -148,9 +150,13 @@ class _Ear:
         part = slice(first, end)
         self.which[part] = self.book.numbers(self.model[part], first)
         tables = [limit_arrays(one) for one in self.book.limits]
-        low, high = (np.array([table[side] for table in tables])[self.which[part]].T for side in (0, 1))
-        self.statistics[:, part] = statistics(self.policy, self.z[part], OVER_ALARM * high)
-        self.index[part] = chart_indices(self.statistics[:, part], low, high).max(axis=0)
+        low, high = (np.array([table[side] for table in tables]).T for side in (0, 1))
+        caps = (OVER_ALARM * high).take(self.which[part], axis=1)
+        self.statistics[:, part] = statistics(self.policy, self.z[part], caps)
+        for begin in range(first, end, _AT_ONCE):
+            some = slice(begin, min(begin + _AT_ONCE, end))
+            limit = (side.take(self.which[some], axis=1) for side in (low, high))
+            self.index[some] = index_of(self.statistics[:, some], *limit)
 
     def _raise(self, first: int, end: int, learning: int, maintained: bool, refused: str) -> Stretch:
         part = slice(first, end)
@@ -193,10 +199,13 @@ class _LimitBook:
         count = np.arange(first + 1, first + 1 + models.size)
         begun = self.policy.learning_clips
         doubled = np.floor(np.log2(np.maximum(count, begun) / begun) + 1e-9).astype(np.intp)
-        pairs, inverse = np.unique(doubled * len(self.of_model) + models, return_inverse=True)
-        found = (divmod(int(pair), len(self.of_model)) for pair in pairs)
-        places = [self._place(model, begun * 2**times) for times, model in found]
-        return np.array(places, np.intp)[inverse]
+        pairs = doubled * len(self.of_model) + models
+        places = np.zeros(int(pairs.max()) + 1, np.intp)
+        for pair in np.flatnonzero(np.bincount(pairs)).tolist():
+            times, model = divmod(pair, len(self.of_model))
+            places[pair] = self._place(model, begun * 2**times)
+        found: Numbers = places[pairs]
+        return found
 
     def _place(self, model: int, clips: int) -> int:
         facts = self._facts(model, self._rate(clips))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from acoustic_ad.health.excursions import Level
 from acoustic_ad.health.hearing import Hearing
 from acoustic_ad.health.limits import Limits
 from acoustic_ad.health.policy import State
 from acoustic_ad.health.trend import Trend
+
+if TYPE_CHECKING:
+    from acoustic_ad.health.clip_table import ClipTable
 
 EventKind = Literal["maintenance", "false-alarm", "confirmed-fault"]
 
@@ -27,7 +29,6 @@ class ClipPoint:
     z: float | None  # Baseline.z of its score; None unless scored
     key: str = ""  # the clip's content, e.g. its sha256; with the time it tells duplicates and orders clips
     model: str = ""  # digest, a key of `baselines`
-    level_db: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +91,4 @@ class MachineHealth:
     statement: str  # what the limits promise, what was refused; for people
     # What the states rest on, for those who draw it: the clips in order, and the charts over them.
     hearing: Hearing | None = field(compare=False, repr=False)
-    scored: Sequence[ClipPoint] = field(compare=False, repr=False)
+    scored: ClipTable = field(compare=False, repr=False)

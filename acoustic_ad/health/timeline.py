@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from operator import itemgetter
 from typing import Final
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from acoustic_ad.health.baseline import Baseline
 from acoustic_ad.health.charts import SLOW
+from acoustic_ad.health.clip_table import STATUSES, ClipTable, micros_of, seconds_of
 from acoustic_ad.health.excursions import Excursion, Level
 from acoustic_ad.health.feedback import found_by_people
 from acoustic_ad.health.gaps import longest_usual_gap
@@ -50,23 +50,23 @@ def machine_health(
 
     `baselines` are by the models' digests; clips of a model without one are held against the limits of the poorest
     baseline there is. Clips that are off or of a broken sensor do not move the statistic. Silence is no_data only
-    where `as_of` says what time it is. Takes about a second for 100,000 clips.
+    where `as_of` says what time it is. Takes about 30 ms for 50,000 clips in a `ClipTable`.
     """
-    ordered = _in_order(clips, as_of)
+    ordered = ClipTable.of(clips).in_order(as_of)
     past = sorted((event for event in events if as_of is None or event.at <= as_of), key=_event_order)
-    scored = [clip for clip in ordered if clip.status == "scored" and clip.z is not None]
+    scored = ordered.scored()
     maintenance = [event.at for event in past if event.kind == "maintenance"]
     heard: list[_Heard] = []
     episodes: list[Episode] = []
     hearing = None
-    if scored:
-        hearing = hear(policy, baselines, _arrays(scored), [at.timestamp() for at in maintenance])
+    if len(scored):
+        hearing = hear(policy, baselines, _arrays(scored), _seconds(maintenance))
         teller = _Teller(policy, hearing, scored, maintenance, past)
         heard, episodes = teller.heard(), teller.episodes()
     changes, now = _states(heard, ordered, as_of, policy)
     limits = hearing.limits[hearing.which[-1]] if hearing is not None else None
     # What the clips before a maintenance said is no word on the machine after it.
-    current = hearing is not None and not any(at > scored[-1].recorded_at for at in maintenance)
+    current = hearing is not None and not any(at > scored.at(-1) for at in maintenance)
     return MachineHealth(
         state=now.state if now else "no_data",
         since=now.at if now else None,
@@ -77,7 +77,7 @@ def machine_health(
         index=float(hearing.index[-1]) if hearing is not None and current else None,
         trend=_trend(policy, hearing) if hearing is not None and heard[-1].state != "learning" else None,
         clips=len(scored),
-        last_clip_at=ordered[-1].recorded_at if ordered else None,
+        last_clip_at=ordered.at(-1) if len(ordered) else None,
         episodes=tuple(episodes),
         changes=tuple(changes),
         limits=limits,
@@ -96,26 +96,17 @@ class _Heard:
     rule: str
 
 
-def _in_order(clips: Iterable[ClipPoint], as_of: datetime | None) -> list[ClipPoint]:
-    """Readable clips by time of recording, each once. Of contradicting ones the order of arrival decides nothing."""
-    readable = [clip for clip in clips if clip.status != "failed" and (as_of is None or clip.recorded_at <= as_of)]
-    if all(one.recorded_at < other.recorded_at for one, other in pairwise(readable)):
-        return readable  # as it nearly always is, and a key for each clip takes longer than all that is said of it
-    readable.sort(key=lambda clip: (clip.recorded_at, clip.key, clip.model, clip.status, clip.z or 0.0))
-    known = {(clip.recorded_at, clip.key): clip for clip in readable}
-    return list(known.values())
-
-
 def _event_order(event: Event) -> tuple[datetime, str, str, str]:
     return event.at, event.kind, event.note, event.by
 
 
-def _arrays(scored: Sequence[ClipPoint]) -> Scored:
-    return Scored(
-        np.array([clip.recorded_at.timestamp() for clip in scored]),
-        np.array([clip.z for clip in scored], np.float64),
-        [clip.model for clip in scored],
-    )
+def _arrays(scored: ClipTable) -> Scored:
+    return Scored(seconds_of(scored.micros), scored.z, scored.model, scored.models)
+
+
+def _seconds(times: Sequence[datetime]) -> list[float]:
+    found: list[float] = seconds_of(np.array([micros_of(at) for at in times], np.int64)).tolist()
+    return found
 
 
 class _Teller:
@@ -125,7 +116,7 @@ class _Teller:
         self,
         policy: Policy,
         hearing: Hearing,
-        scored: Sequence[ClipPoint],
+        scored: ClipTable,
         maintenance: Sequence[datetime],
         events: Sequence[Event],
     ) -> None:
@@ -141,7 +132,7 @@ class _Teller:
                 found.append(_Heard(self._at(one.start), one.level, self._rule(stretch, one)))
                 if one.end is not None and not one.became_alarm:
                     found.append(_Heard(self._at(one.end), "normal", self._calm_rule(one)))
-        after = [at for at in self.maintenance if at > self.scored[-1].recorded_at]
+        after = [at for at in self.maintenance if at > self.scored.at(-1)]
         found += [_Heard(at, "learning", self._relearning()) for at in after]
         return found
 
@@ -195,7 +186,8 @@ class _Teller:
             cleared = self._at(one.end)
             how = BECAME_ALARM if one.became_alarm else self._calm_rule(one)
         else:
-            ended = [at for at in self.maintenance if at > self._at(stretch.end - 1) or at > raised]
+            last = self._at(stretch.end - 1)
+            ended = [at for at in self.maintenance if at > last or at > raised]
             if ended:
                 cleared, how = ended[0], "maintenance"
         onset = self.hearing.onset(stretch, one.start)
@@ -207,18 +199,18 @@ class _Teller:
             cleared_at=cleared,
             rule=self._rule(stretch, one),
             peak_index=float(self.hearing.index[one.start : end].max()),
-            worst=tuple(self.scored[number].key for number in loudest),
+            worst=tuple(self.scored.key(number) for number in loudest.tolist()),
             began_at=self._at(onset),
             label=found_by_people(self.events, raised, cleared),
             cleared_by=how,
         )
 
     def _at(self, clip: int) -> datetime:
-        return self.scored[clip].recorded_at
+        return self.scored.at(clip)
 
 
 def _states(
-    heard: Sequence[_Heard], ordered: Sequence[ClipPoint], as_of: datetime | None, policy: Policy
+    heard: Sequence[_Heard], ordered: ClipTable, as_of: datetime | None, policy: Policy
 ) -> tuple[list[StateChange], _Heard | None]:
     """All changes of the state that people see, and the one that holds at the end, None without clips.
 
@@ -241,31 +233,30 @@ def _states(
     return changes, shown
 
 
-def _sensor(ordered: Sequence[ClipPoint]) -> list[_Heard]:
+def _sensor(ordered: ClipTable) -> list[_Heard]:
     """When the machine was off or its sensor broken, and when it was heard again: "normal"."""
-    found, before = [], ""
-    for clip in ordered:
-        if clip.status != before:
-            state: State = "off" if clip.status == "off" else "sensor_fault"
-            if clip.status == "scored":
-                state = "normal"
-            found.append(_Heard(clip.recorded_at, state, _RULES.get(state, "")))
-            before = clip.status
+    found = []
+    for number in np.flatnonzero(np.diff(ordered.status, prepend=-1)).tolist():
+        status = STATUSES[ordered.status[number]]
+        state: State = "off" if status == "off" else "sensor_fault"
+        if status == "scored":
+            state = "normal"
+        found.append(_Heard(ordered.at(number), state, _RULES.get(state, "")))
     return found
 
 
-def _silences(ordered: Sequence[ClipPoint], as_of: datetime | None, policy: Policy) -> list[_Heard]:
+def _silences(ordered: ClipTable, as_of: datetime | None, policy: Policy) -> list[_Heard]:
     """When silences came to last longer than is usual, and when clips came again: "normal"."""
-    if as_of is None or not ordered:
+    if as_of is None or not len(ordered):
         return []
-    times = np.array([clip.recorded_at.timestamp() for clip in ordered])
+    times = seconds_of(ordered.micros)
     usual = longest_usual_gap(times, policy)
     rule = f"no clip for more than {usual / 3600:.3g} h, the longest that is usual here"
     found = []
-    for number in np.flatnonzero(np.diff(times, append=as_of.timestamp()) > usual).tolist():
-        found.append(_Heard(ordered[number].recorded_at + timedelta(seconds=usual), "no_data", rule))
+    for number in np.flatnonzero(np.diff(times, append=_seconds([as_of])) > usual).tolist():
+        found.append(_Heard(ordered.at(number) + timedelta(seconds=usual), "no_data", rule))
         if number + 1 < len(ordered):
-            found.append(_Heard(ordered[number + 1].recorded_at, "normal", ""))
+            found.append(_Heard(ordered.at(number + 1), "normal", ""))
     return found
 
 
@@ -279,11 +270,11 @@ def _trend(policy: Policy, hearing: Hearing) -> Trend | None:
     return trend_of(hearing.times[first:] / DAY_S, z, slow.alarm, limits.facts.autocorrelation)
 
 
-def _statement(hearing: Hearing | None, baselines: Mapping[str, Baseline], scored: Sequence[ClipPoint]) -> str:
+def _statement(hearing: Hearing | None, baselines: Mapping[str, Baseline], scored: ClipTable) -> str:
     if hearing is None:
         return ""
     parts = [hearing.limits[hearing.which[-1]].statement]
-    if scored[-1].model not in baselines:
+    if scored.models[scored.model[-1]] not in baselines:
         parts.append("no baseline of the model that judged the newest clip is at hand: its limits are a guess")
     refused = hearing.stretches[-1].refused
     if refused:

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import sqlalchemy as sa
 
 from acoustic_ad.jobs.database import upsert
+from acoustic_ad.jobs.kept_clips import forget_clips
 from acoustic_ad.jobs.schema import IS_FAILED, ClipRow, FileFact, clip_scores, files, json_text, utc_text
 from acoustic_ad.sound.clip import printable_text
 
@@ -179,6 +180,7 @@ def _write(connection: sa.Connection, batch: _Batch) -> None:
     if batch.renewed:
         same = [clip_scores.c[name] == sa.bindparam(f"of_{name}") for name in _IDENTITY]
         connection.execute(clip_scores.delete().where(*same), batch.renewed)
+        forget_clips(connection, {row["of_machine"] for row in batch.renewed})
     for columns in batch.new:  # only now are all names known that this batch gives the clip
         columns["also_known_as"] = json_text(columns["also_known_as"])
     # On PostgreSQL, a job on another folder may be storing the same bytes: its row is as good as ours.

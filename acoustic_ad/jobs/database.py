@@ -229,7 +229,7 @@ def compact(engine: sa.Engine) -> None:
                 connection.exec_driver_sql(statement)
     else:
         with postgres.plain_engine(engine.url).connect() as connection:
-            connection.exec_driver_sql("VACUUM (ANALYZE) clip_scores, files, runs")
+            connection.exec_driver_sql("VACUUM (ANALYZE) clip_scores, files, kept_clips, runs")
 
 
 def _remove_empty(path: Path) -> None:

@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from acoustic_ad.errors import SENSOR_CODES
-from acoustic_ad.health.timeline import ClipPoint, Episode, MachineHealth
+from acoustic_ad.health.clip_table import ClipTable, micros_of
+from acoustic_ad.health.timeline import Episode, MachineHealth
 from acoustic_ad.jobs.schema import ClipRow
 from acoustic_ad.scores.explain import Standout, in_words, summarise
 
@@ -44,15 +47,20 @@ class Explanation:
         }
 
 
-def speaking_clips(episode: Episode, points: Sequence[ClipPoint]) -> list[str]:
-    """Keys of the clips that explain an episode: its worst three, and the most unusual others up to its end."""
+def speaking_clips(episode: Episode, points: ClipTable) -> list[str]:
+    """Keys of the clips that explain an episode: its worst three, and the most unusual others up to its end.
+
+    `points` are in the order of recording.
+    """
     end = episode.cleared_at
-    inside = [
-        (-point.z, point.recorded_at, point.key)
-        for point in points
-        if point.z is not None and episode.raised_at <= point.recorded_at and (end is None or point.recorded_at <= end)
-    ]
-    chosen = [key for *_, key in sorted(inside)[:CLIPS_TO_EXPLAIN]]
+    first = int(np.searchsorted(points.micros, micros_of(episode.raised_at)))
+    last = len(points) if end is None else int(np.searchsorted(points.micros, micros_of(end), side="right"))
+    inside = first + np.flatnonzero(~np.isnan(points.z[first:last]))
+    if inside.size > CLIPS_TO_EXPLAIN:  # to sort all that an alarm of months has would take long
+        lowest = -np.partition(-points.z[inside], CLIPS_TO_EXPLAIN - 1)[CLIPS_TO_EXPLAIN - 1]
+        inside = inside[points.z[inside] >= lowest]
+    order = np.lexsort((points.keys[inside], points.micros[inside], -points.z[inside]))
+    chosen = [points.key(number) for number in inside[order][:CLIPS_TO_EXPLAIN].tolist()]
     return list(dict.fromkeys([*episode.worst, *chosen]))
 
 

@@ -12,8 +12,9 @@ import numpy as np
 from acoustic_ad.errors import TrainingError
 from acoustic_ad.health.feedback import labelled, may_join
 from acoustic_ad.jobs.baselines import Baselines
+from acoustic_ad.jobs.day_traces import Judged
 from acoustic_ad.jobs.fleet_health import Told, events_of_history, tell
-from acoustic_ad.jobs.history import History, Judged, history_of
+from acoustic_ad.jobs.history import History, history_of
 from acoustic_ad.jobs.lock import hold_lock
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.models.bundle import BundleInfo, TrainingDetails

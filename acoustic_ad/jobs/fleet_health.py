@@ -7,24 +7,26 @@ present (no data for too long, shelvings that end) is added when it is read, see
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+import numpy as np
 import sqlalchemy as sa
 
 from acoustic_ad.health.baseline import Baseline
+from acoustic_ad.health.clip_table import SCORED, Array, ClipTable
 from acoustic_ad.health.policy import Policy
-from acoustic_ad.health.timeline import ClipPoint, Event, MachineHealth, machine_health
+from acoustic_ad.health.timeline import Event, MachineHealth, machine_health
 from acoustic_ad.jobs.alarm_book import settle
 from acoustic_ad.jobs.alarm_rows import alarm_of, life_at
 from acoustic_ad.jobs.alarm_schema import AlarmRow
 from acoustic_ad.jobs.baselines import Baselines
 from acoustic_ad.jobs.explanation import Explanation, explain, speaking_clips
-from acoustic_ad.jobs.history import History, history_of, mark_of, rows_of_contents
+from acoustic_ad.jobs.history import History, Mark, history_of, keep_read, mark_of, rows_of_contents
 from acoustic_ad.jobs.limit_memory import limits_remembered
 from acoustic_ad.jobs.machine_facts import machine_row
 from acoustic_ad.jobs.many_rows import many_rows
@@ -50,11 +52,11 @@ class Told:
     row: MachineRow
     alarms: list[AlarmRow]  # of all episodes, ids not yet given
     health: MachineHealth
-    points: list[ClipPoint]
+    points: ClipTable  # by time
 
 
 class _ToKeep(NamedTuple):
-    mark: tuple[Any, ...]  # of the history that it was told from
+    mark: Mark  # of the history that it was told from
     row: MachineRow
     alarms: list[AlarmRow]
 
@@ -78,6 +80,7 @@ def refresh(store: Store, models: Path, machines: Sequence[str], trust: Trust | 
 def _told(store: Store, baselines: Baselines, machine: str) -> _ToKeep:
     """What is to be kept of a machine. Its clips are let go: those of many machines would take much memory."""
     history = history_of(store, machine)
+    keep_read(store, history)
     found = tell(store, baselines, history)
     return _ToKeep(history.mark, found.row, found.alarms)
 
@@ -138,7 +141,7 @@ def tell(
 ) -> Told:
     """What a machine's history tells, as of its last clip or of a moment, by its own policy or by another."""
     policy = policy or baselines.policy(history.machine)
-    known = baselines.of(history.machine, {clip.model for clip in history.clips})
+    known = baselines.of(history.machine, history.clips.current_models())
     points = points_of(history, known)
     health = machine_health(policy, known, points, events_of_history(history), as_of)
     explained = _explained(store, history.machine, health, points)
@@ -152,28 +155,27 @@ def events_of_history(history: History) -> list[Event]:
     return [Event(event.at, event.kind, event.note, event.by) for event in history.events]  # type: ignore[arg-type]
 
 
-def points_of(history: History, baselines: dict[str, Baseline]) -> list[ClipPoint]:
+def points_of(history: History, baselines: Mapping[str, Baseline]) -> ClipTable:
     """The clips with their z's; where a clip's model is gone, by the p-value that it gave."""
-    z: dict[int, float] = {}
+    clips = history.clips
+    z = np.full(len(clips), np.nan)
     for digest, baseline in baselines.items():
-        scores = {
-            number: clip.score
-            for number, clip in enumerate(history.clips)
-            if clip.model == digest and clip.score is not None
-        }
-        z |= dict(zip(scores, baseline.z_all(list(scores.values())).tolist(), strict=True))
-    points = []
-    for number, clip in enumerate(history.clips):
-        if clip.status == "scored" and number not in z:
-            low, high = _P_BOUNDS
-            z[number] = -NormalDist().inv_cdf(min(max(clip.p_value or high, low), high))
-        points.append(ClipPoint(clip.recorded_at, clip.status, z.get(number), clip.sha256, clip.model, clip.level_db))
-    return points
+        judged = np.flatnonzero((clips.model == clips.models.index(digest)) & ~np.isnan(clips.score))
+        z[judged] = baseline.z_all(clips.score[judged])
+    gone = np.flatnonzero((clips.status == SCORED) & np.isnan(z))
+    z[gone] = _z_of_p(clips.p_value[gone])
+    return ClipTable(clips.micros, clips.status, z, clips.keys, clips.model, clips.models)
 
 
-def _explained(
-    store: Store, machine: str, health: MachineHealth, points: Sequence[ClipPoint]
-) -> dict[str, Explanation]:
+def _z_of_p(p_values: Array) -> Array:
+    """The z's [n] of p-values [n]: there are few different ones, as calibration sets are small."""
+    low, high = _P_BOUNDS
+    known = np.where(np.isnan(p_values) | (p_values == 0.0), high, p_values)
+    different, places = np.unique(np.clip(known, low, high), return_inverse=True)
+    return np.array([-NormalDist().inv_cdf(p) for p in different.tolist()], np.float64)[places]
+
+
+def _explained(store: Store, machine: str, health: MachineHealth, points: ClipTable) -> dict[str, Explanation]:
     """Episode's key -> what stands out in it."""
     speaking = {episode.key: speaking_clips(episode, points) for episode in health.episodes}
     rows = rows_of_contents(store, machine, {key for keys in speaking.values() for key in keys})

@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from acoustic_ad.health.clip_table import ClipTable, seconds_of
 from acoustic_ad.health.gaps import longest_usual_gap
 from acoustic_ad.health.policy import WORDS, Policy
-from acoustic_ad.health.timeline import ClipPoint, MachineHealth
+from acoustic_ad.health.timeline import MachineHealth
 from acoustic_ad.jobs.alarm_rows import open_alarm
 from acoustic_ad.jobs.alarm_schema import AlarmRow
 from acoustic_ad.jobs.coverage import coverage_of
@@ -30,20 +31,22 @@ _RECENT_STEP_S: Final = 6 * 3600.0
 def machine_row(
     history: History,
     health: MachineHealth,
-    points: Sequence[ClipPoint],
+    points: ClipTable,
     alarms: Sequence[AlarmRow],
     policy: Policy,
     judge: str | None,
     as_of: datetime | None,
 ) -> MachineRow:
     """The row of a machine, as of its last clip or of a moment; `judge` is the digest of its current model."""
-    seen = [clip for clip in history.clips if as_of is None or clip.recorded_at <= as_of]
-    last = seen[-1] if seen else None
+    seen = history.clips.until(as_of)
+    last = history.clips[seen - 1] if seen else None
     reason = last.reason if last is not None and last.status == "sensor_fault" else None
     raised = open_alarm(alarms)
     hint = str(raised.facts["next_step"]) if raised is not None else None
     until = as_of or _latest(history)
-    coverage = coverage_of(history.heard(), until) if until is not None else None
+    coverage = (
+        coverage_of(history.clips.micros, history.clips.status, history.failed, until) if until is not None else None
+    )
     facts: dict[str, Any] = {
         "format": FACTS_FORMAT,
         "judge": judge,
@@ -77,7 +80,7 @@ def machine_row(
 def _latest(history: History) -> datetime | None:
     """When the machine was last recorded, as far as that is known for sure."""
     times = [clip.recorded_at for clip in history.failed if clip.dated]
-    times += [clip.recorded_at for clip in history.clips[-1:]]
+    times += [history.clips.at(-1)] if len(history.clips) else []
     return max(times or [clip.recorded_at for clip in history.failed], default=None)
 
 
@@ -90,12 +93,11 @@ def _stands_out(health: MachineHealth, raised: AlarmRow | None, reason: str | No
     return f"{fault}; {WORDS[health.heard]} before that: {heard}" if heard else fault
 
 
-def _silent_after(points: Sequence[ClipPoint], policy: Policy) -> str | None:
+def _silent_after(points: ClipTable, policy: Policy) -> str | None:
     """From when on, without another clip, the machine has been silent for longer than is usual."""
-    if not points:
+    if not len(points):
         return None
-    times = np.array([point.recorded_at.timestamp() for point in points])
-    return utc_text(points[-1].recorded_at + timedelta(seconds=longest_usual_gap(times, policy)))
+    return utc_text(points.at(-1) + timedelta(seconds=longest_usual_gap(seconds_of(points.micros), policy)))
 
 
 def _promise(health: MachineHealth) -> dict[str, Any] | None:
@@ -112,14 +114,15 @@ def _promise(health: MachineHealth) -> dict[str, Any] | None:
     }
 
 
-def _recent(points: Sequence[ClipPoint]) -> list[tuple[str, float]]:
+def _recent(points: ClipTable) -> list[tuple[str, float]]:
     """The machine's z's of the last weeks, as medians over six hours: what the drift of a fleet is told by."""
-    scored = [(point.recorded_at.timestamp(), point.z) for point in points if point.z is not None]
-    if not scored:
+    known = ~np.isnan(points.z)
+    times, z = seconds_of(points.micros)[known], points.z[known]
+    if not times.size:
         return []
+    recent = times > times[-1] - _RECENT_DAYS * 86_400
     steps: dict[int, list[float]] = {}
-    for at, z in scored:
-        if at > scored[-1][0] - _RECENT_DAYS * 86_400:
-            steps.setdefault(int(at // _RECENT_STEP_S), []).append(z)
-    times = {step: datetime.fromtimestamp((step + 0.5) * _RECENT_STEP_S, UTC) for step in steps}
-    return [(utc_text(times[step]), round(median(values), 3)) for step, values in sorted(steps.items())]
+    for at, value in zip(times[recent].tolist(), z[recent].tolist(), strict=True):
+        steps.setdefault(int(at // _RECENT_STEP_S), []).append(value)
+    middles = {step: datetime.fromtimestamp((step + 0.5) * _RECENT_STEP_S, UTC) for step in steps}
+    return [(utc_text(middles[step]), round(median(values), 3)) for step, values in sorted(steps.items())]

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from acoustic_ad.health.charts import SLOW
+from acoustic_ad.health.clip_table import ClipTable, micros_of
 from acoustic_ad.health.hearing import Hearing
 from acoustic_ad.health.policy import ALARM_INDEX, WARNING_INDEX
-from acoustic_ad.health.timeline import ClipPoint, StateChange
+from acoustic_ad.health.timeline import StateChange
 from acoustic_ad.jobs.alarm_list import alarm_list
 from acoustic_ad.jobs.alarm_schema import AlarmRow, EventRow
 from acoustic_ad.jobs.baselines import Baselines
@@ -68,20 +69,21 @@ def machine_story(
     history = history_of(store, machine)
     told = tell(store, baselines, history, as_of=as_of)
     scored, hearing = told.health.scored, told.health.hearing
-    times = [clip.recorded_at for clip in history.clips if as_of is None or clip.recorded_at <= as_of]
-    if not times:
+    seen = history.clips.until(as_of)
+    if not seen:
         return None
-    end = times[-1] if as_of is None else as_of
-    begin = times[0] if days is None else max(times[0], end - timedelta(days=days))
+    first, last = history.clips.at(0), history.clips.at(seen - 1)
+    end = last if as_of is None else as_of
+    begin = first if days is None else max(first, end - timedelta(days=days))
     chosen = _chosen(scored, hearing, begin, end)
     worst, usual = _to_hear(told, scored, begin)
-    wanted = {scored[number].key for number in chosen} | {*worst, *([usual] if usual else [])}
+    wanted = {scored.key(number) for number in chosen} | {*worst, *([usual] if usual else [])}
     rows = rows_of_contents(store, machine, wanted)
     return MachineStory(
         machine,
         told,
-        _points(scored, hearing, [number for number in chosen if scored[number].key in rows], rows),
-        sum(begin <= point.recorded_at <= end for point in scored),
+        _points(scored, hearing, [number for number in chosen if scored.key(number) in rows], rows),
+        int(((micros_of(begin) <= scored.micros) & (scored.micros <= micros_of(end))).sum()),
         told.health.changes,
         tuple(alarm for alarm, _ in alarm_list(store, machine)),
         tuple(one for one in history.events if begin <= one.at),
@@ -92,7 +94,7 @@ def machine_story(
     )
 
 
-def _chosen(scored: Sequence[ClipPoint], hearing: Hearing | None, begin: datetime, end: datetime) -> list[int]:
+def _chosen(scored: ClipTable, hearing: Hearing | None, begin: datetime, end: datetime) -> list[int]:
     """Numbers of the clips to show: of each part of the window the most unusual one, the middle one and the last."""
     if hearing is None:
         return []
@@ -111,18 +113,18 @@ def _chosen(scored: Sequence[ClipPoint], hearing: Hearing | None, begin: datetim
 
 
 def _points(
-    scored: Sequence[ClipPoint], hearing: Hearing | None, chosen: Sequence[int], rows: dict[str, ClipRow]
+    scored: ClipTable, hearing: Hearing | None, chosen: Sequence[int], rows: dict[str, ClipRow]
 ) -> tuple[StoryPoint, ...]:
     if hearing is None:
         return ()
     slow = _slow_index(hearing)
     return tuple(
         StoryPoint(
-            scored[number].recorded_at,
+            scored.at(number),
             float(hearing.z[number]),
             float(hearing.index[number]),
             float(slow[number]),
-            rows[scored[number].key],
+            rows[scored.key(number)],
         )
         for number in chosen
     )
@@ -141,17 +143,17 @@ def _slow_index(hearing: Hearing) -> Array:
     return found
 
 
-def _to_hear(told: Told, scored: Sequence[ClipPoint], begin: datetime) -> tuple[list[str], str | None]:
+def _to_hear(told: Told, scored: ClipTable, begin: datetime) -> tuple[list[str], str | None]:
     """Keys of the three clips to listen to, and of one of the healthy machine, the latest before what stands out."""
     episodes = told.health.episodes
     standing = [one for one in episodes if one.cleared_at is None]
     last = max(standing, key=lambda one: (one.level == "alarm", one.raised_at), default=None)
-    recent = [point for point in scored if point.recorded_at >= begin]
-    by_z = sorted(recent, key=lambda point: (-(point.z or 0.0), point.recorded_at))
-    worst = list(last.worst) if last is not None else [point.key for point in by_z[:WORST]]
+    recent = np.flatnonzero(scored.micros >= micros_of(begin))
+    by_z = recent[np.lexsort((scored.micros[recent], -scored.z[recent]))]
+    worst = list(last.worst) if last is not None else [scored.key(number) for number in by_z[:WORST].tolist()]
     before = last.began_at if last is not None else datetime.max.replace(tzinfo=UTC)
-    calm = [point for point in scored if point.recorded_at < before and abs(point.z or 0.0) < 1.0] or [
-        point for point in scored if point.key not in worst and (point.z or 0.0) < 1.0
+    calm = np.flatnonzero((scored.micros < micros_of(before)) & (np.abs(scored.z) < 1.0)).tolist() or [
+        number for number in np.flatnonzero(scored.z < 1.0).tolist() if scored.key(number) not in worst
     ]
-    usual = min(calm[-20:], key=lambda point: abs(point.z or 0.0), default=None)
-    return worst, None if usual is None else usual.key
+    usual = min(calm[-20:], key=lambda number: abs(scored.z[number]), default=None)
+    return worst, None if usual is None else scored.key(usual)

@@ -15,8 +15,8 @@ from sqlalchemy.schema import CreateColumn
 from acoustic_ad.jobs.alarm_schema import NEW_ALARM_COLUMNS, NEW_TABLES
 from acoustic_ad.jobs.limit_schema import found_limits
 from acoustic_ad.jobs.outbox_schema import outbox
-from acoustic_ad.jobs.schema import files, metadata, schema_version
-from acoustic_ad.jobs.upkeep_schema import machine_days
+from acoustic_ad.jobs.schema import clip_scores, files, metadata, schema_version
+from acoustic_ad.jobs.upkeep_schema import kept_clips, machine_days
 
 
 def _to_schema_2(connection: sa.Connection) -> None:
@@ -43,12 +43,20 @@ def _add_found_limits(connection: sa.Connection) -> None:
     add_tables(connection, found_limits)
 
 
+def _add_kept_clips(connection: sa.Connection) -> None:
+    """Clips that health reads fast, and failed ones that it finds fast."""
+    add_tables(connection, kept_clips)
+    for index in clip_scores.indexes:
+        index.create(connection, checkfirst=True)
+
+
 # Step n (from 0) makes schema n + 2 of schema n + 1. The schema that was out before a new step goes to the tests, too.
 STEPS: Final[tuple[Callable[[sa.Connection], None], ...]] = (
     _to_schema_2,
     _add_outbox,
     _add_machine_days,
     _add_found_limits,
+    _add_kept_clips,
 )
 SCHEMA_VERSION: Final = 1 + len(STEPS)
 

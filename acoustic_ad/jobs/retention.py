@@ -26,7 +26,8 @@ from acoustic_ad.jobs.coverage import Heard
 from acoustic_ad.jobs.day_traces import Judged, Traces, add_traces
 from acoustic_ad.jobs.explanation import speaking_clips
 from acoustic_ad.jobs.fleet_health import TRIES, Told, tell
-from acoustic_ad.jobs.history import History, history_of, mark_of, stored_clips
+from acoustic_ad.jobs.history import History, Mark, history_of, mark_of, stored_clips
+from acoustic_ad.jobs.kept_clips import forget_clips
 from acoustic_ad.jobs.outbox import prune_messages
 from acoustic_ad.jobs.schema import IS_FAILED, clip_scores, files, runs, utc_text, utc_time
 from acoustic_ad.jobs.store import Store
@@ -54,7 +55,7 @@ class Pruned:
 class _Plan:
     """What is to be done about one machine."""
 
-    mark: tuple[Any, ...]
+    mark: Mark
     traces: Traces = field(default_factory=Traces)
     contents: list[str] = field(default_factory=list)
     failed: list[int] = field(default_factory=list)  # ids of rows
@@ -124,6 +125,7 @@ def _plan(
 
 def _needed(store: Store, history: History, told: Told, policy: Policy, now: datetime) -> set[str]:
     """Contents whose rows stay whatever their age."""
+    clips = list(history.clips)
     needed = {key for episode in told.health.episodes for key in speaking_clips(episode, told.points)}
     spans: list[tuple[datetime, datetime | None]] = []
     spans += [(one.began_at, None) for one in told.health.episodes if one.cleared_at is None]
@@ -135,14 +137,12 @@ def _needed(store: Store, history: History, told: Told, policy: Policy, now: dat
             if stored.state not in OVER and alarm.state not in OVER:
                 spans.append((utc_time(alarm.facts.get("began_at")) or alarm.raised_at, alarm.cleared_at))
     for begin, end in spans:
-        inside = [
-            clip for clip in history.clips if begin <= clip.recorded_at and (end is None or clip.recorded_at <= end)
-        ]
-        earlier = [clip for clip in history.clips if clip.recorded_at < begin and clip.status == "scored"]
+        inside = [clip for clip in clips if begin <= clip.recorded_at and (end is None or clip.recorded_at <= end)]
+        earlier = [clip for clip in clips if clip.recorded_at < begin and clip.status == "scored"]
         needed |= {clip.sha256 for clip in (*inside, *earlier[-CLIPS_OF_BEFORE:])}
     maintained = max((event.at for event in history.events if event.kind == "maintenance"), default=None)
     if maintained is not None:
-        after = [clip for clip in history.clips if clip.recorded_at >= maintained and clip.status == "scored"]
+        after = [clip for clip in clips if clip.recorded_at >= maintained and clip.status == "scored"]
         needed |= {clip.sha256 for clip in after[: policy.relearn_clips]}
     return needed
 
@@ -191,6 +191,7 @@ def _carry_out(store: Store, machine: str, plan: _Plan, now: datetime) -> bool:
         if mark_of(connection, machine) != plan.mark:
             return False
         add_traces(connection, machine, plan.traces, now)
+        forget_clips(connection, [machine])
         for some in _chunks(plan.contents):
             connection.execute(clip_scores.delete().where(clips.machine == machine, ~IS_FAILED, clips.sha256.in_(some)))
         for ids in _chunks(plan.failed):

@@ -191,6 +191,7 @@ sa.Index(
     sqlite_where=IS_FAILED,
     postgresql_where=IS_FAILED,
 )
+sa.Index("failed_by_machine", clip_scores.c.machine, sqlite_where=IS_FAILED, postgresql_where=IS_FAILED)
 
 files = sa.Table(
     "files",

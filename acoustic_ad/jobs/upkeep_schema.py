@@ -1,10 +1,10 @@
-"""What the store keeps of clips whose rows were pruned: a summary of each of a machine's days."""
+"""What the store keeps beside rows: of clips that were pruned a summary of each day, and of all what is read fast."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
-from acoustic_ad.jobs.column_types import Text
+from acoustic_ad.jobs.column_types import RowId, Text
 from acoustic_ad.jobs.schema import metadata
 
 # A machine's day, in UTC, of which clips were pruned; what is counted are those. The columns are for people; `trace` is
@@ -24,4 +24,19 @@ machine_days = sa.Table(
     sa.Column("level_db_median", sa.Double),
     sa.Column("trace", sa.LargeBinary, nullable=False),
     sa.Column("pruned_at", Text, nullable=False),
+)
+
+# A machine's clips once more, for its health, see `kept_clips`. All numbers are as of when the part was written.
+kept_clips = sa.Table(
+    "kept_clips",
+    metadata,
+    sa.Column("machine", Text, primary_key=True),
+    sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("clips", sa.Integer, nullable=False),  # in all parts
+    sa.Column("until", RowId, nullable=False),  # id of the newest row in any part
+    sa.Column("rows", sa.BigInteger, nullable=False),  # of the machine up to that one, failed ones included
+    sa.Column("ids", sa.BigInteger, nullable=False),  # their sum
+    sa.Column("days", sa.Integer, nullable=False),  # of `machine_days`
+    sa.Column("pruned_at", Text),  # the latest of them
+    sa.Column("data", sa.LargeBinary, nullable=False),
 )

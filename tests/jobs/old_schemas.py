@@ -275,9 +275,20 @@ ALTER TABLE files ADD COLUMN pruned_at TEXT;
 UPDATE schema_version SET version = 4;
 """
 
+# Schema 5 had one table more.
+LIMITS_OF_5 = """
+CREATE TABLE found_limits (
+    kind TEXT NOT NULL,
+    limits TEXT NOT NULL,
+    PRIMARY KEY (kind)
+);
+UPDATE schema_version SET version = 5;
+"""
+
 OLD = {
     1: SCHEMA_1 + ROWS_1,
     2: SCHEMA_2 + ROWS_2,
     3: SCHEMA_2 + ROWS_2 + OUTBOX_OF_3,
     4: SCHEMA_2 + ROWS_2 + OUTBOX_OF_3 + DAYS_OF_4,
+    5: SCHEMA_2 + ROWS_2 + OUTBOX_OF_3 + DAYS_OF_4 + LIMITS_OF_5,
 }

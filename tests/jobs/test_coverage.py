@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 
-from acoustic_ad.jobs.coverage import Heard, coverage_of
+from acoustic_ad.health.clip_table import STATUSES, micros_of
+from acoustic_ad.jobs import coverage
+from acoustic_ad.jobs.coverage import Coverage, Heard
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
 
 def clips(count: int, every: timedelta, begin: datetime = NOON) -> list[Heard]:
     return [Heard(begin + number * every, "scored") for number in range(count)]
+
+
+def coverage_of(heard: Sequence[Heard], as_of: datetime) -> Coverage | None:
+    judged = [clip for clip in heard if clip.status != "failed"]
+    micros = np.array([micros_of(clip.recorded_at) for clip in judged], np.int64)
+    status = np.array([STATUSES.index(clip.status) for clip in judged], np.int8)
+    return coverage.coverage_of(micros, status, [clip for clip in heard if clip.status == "failed"], as_of)
 
 
 def test_every_clip_is_counted_once_by_what_became_of_it() -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from acoustic_ad.health.clip_table import ClipTable
 from acoustic_ad.health.timeline import ClipPoint, Episode
 from acoustic_ad.jobs.explanation import CLIPS_TO_EXPLAIN, WHOLE_PATTERN, explain, speaking_clips
 from acoustic_ad.jobs.schema import ClipRow
@@ -27,11 +28,12 @@ def row(key: str, *bands: tuple[float, float]) -> ClipRow:
 def test_the_most_unusual_clips_of_the_episode_speak_for_it() -> None:
     points = [point("before", -10, 9.0), point("off", 5, None)]
     points += [point(f"c{number}", number, float(number)) for number in range(100)]
-    chosen = speaking_clips(EPISODE, points)
+    table = ClipTable.of(points).in_order(None)
+    chosen = speaking_clips(EPISODE, table)
     assert chosen[:3] == ["w1", "w2", "w3"] and len(chosen) == 3 + CLIPS_TO_EXPLAIN
     assert chosen[3] == "c99" and {"before", "off", "c5"}.isdisjoint(chosen)
     over = replace(EPISODE, cleared_at=NOON + timedelta(minutes=50))
-    assert speaking_clips(over, points)[3] == "c50"
+    assert speaking_clips(over, table)[3] == "c50"
 
 
 @pytest.mark.parametrize(
