@@ -138,7 +138,7 @@ def cost_table(costs: dict[str, Cost], row_bytes: float, worker_mb: float, healt
         lines.append(f"| {name} | {numbers} |")
     lines.append(
         f"\nA worker without models takes {worker_mb:.0f} MB, a row with its place in the ledger {row_bytes:.0f} B, "
-        f"and the telling of a machine's health {health:.0f} us for each of its clips in the store, in every run that "
+        f"and the telling of a machine's health {health:.1f} us for each of its clips in the store, in every run that "
         "brings it a clip."
     )
     return "\n".join(lines)

@@ -10,8 +10,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from acoustic_ad.health.records import ClipPoint
-
 Array = npt.NDArray[np.float64]
 Micros = npt.NDArray[np.int64]  # microseconds since 1970, UTC: exact, and quick to compare
 Numbers = npt.NDArray[np.intp]
@@ -58,6 +56,17 @@ def ascends(micros: Micros, keys: Keys) -> bool:
         return True  # as it nearly always is
     ties = np.flatnonzero(steps == 0)
     return not (steps < 0).any() and bool((keys[ties] < keys[ties + 1]).all())
+
+
+@dataclass(frozen=True, slots=True)
+class ClipPoint:
+    """A clip on a machine's timeline."""
+
+    recorded_at: datetime  # with a zone
+    status: str  # scored, off, sensor_fault; failed clips say nothing of the machine and are left out
+    z: float | None  # Baseline.z of its score; None unless scored
+    key: str = ""  # the clip's content, e.g. its sha256; with the time it tells duplicates and orders clips
+    model: str = ""  # digest, a key of `baselines`
 
 
 @dataclass(frozen=True, slots=True, eq=False)

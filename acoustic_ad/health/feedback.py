@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
-from acoustic_ad.health.records import ClipPoint, Episode, Event, MachineHealth
+from acoustic_ad.health.clip_table import ClipPoint
+from acoustic_ad.health.records import Episode, Event, MachineHealth
 
 Finding = Literal["false-alarm", "confirmed-fault"]
 

@@ -4,31 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
+from acoustic_ad.health.clip_table import ClipTable
 from acoustic_ad.health.excursions import Level
 from acoustic_ad.health.hearing import Hearing
 from acoustic_ad.health.limits import Limits
 from acoustic_ad.health.policy import State
 from acoustic_ad.health.trend import Trend
 
-if TYPE_CHECKING:
-    from acoustic_ad.health.clip_table import ClipTable
-
 EventKind = Literal["maintenance", "false-alarm", "confirmed-fault"]
 
 BECAME_ALARM: Final = "became an alarm"  # how a warning ends that gets worse
-
-
-@dataclass(frozen=True, slots=True)
-class ClipPoint:
-    """A clip on a machine's timeline."""
-
-    recorded_at: datetime  # with a zone
-    status: str  # scored, off, sensor_fault; failed clips say nothing of the machine and are left out
-    z: float | None  # Baseline.z of its score; None unless scored
-    key: str = ""  # the clip's content, e.g. its sha256; with the time it tells duplicates and orders clips
-    model: str = ""  # digest, a key of `baselines`
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,13 @@ import numpy as np
 
 from acoustic_ad.health.baseline import Baseline
 from acoustic_ad.health.charts import SLOW
-from acoustic_ad.health.clip_table import STATUSES, ClipTable, micros_of, seconds_of
+from acoustic_ad.health.clip_table import STATUSES, ClipPoint, ClipTable, micros_of, seconds_of
 from acoustic_ad.health.excursions import Excursion, Level
 from acoustic_ad.health.feedback import found_by_people
 from acoustic_ad.health.gaps import longest_usual_gap
 from acoustic_ad.health.hearing import DAY_S, Hearing, Scored, Stretch, hear
 from acoustic_ad.health.policy import NE107, Policy, State
-from acoustic_ad.health.records import BECAME_ALARM, ClipPoint, Episode, Event, EventKind, MachineHealth, StateChange
+from acoustic_ad.health.records import BECAME_ALARM, Episode, Event, EventKind, MachineHealth, StateChange
 from acoustic_ad.health.trend import Trend, trend_of
 
 __all__ = [
