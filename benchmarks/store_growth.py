@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--machines", type=int, default=20)
     parser.add_argument("--in-folder", type=int, default=2000)
-    parser.add_argument("--prune-up-to", type=int, default=1_000_000, help="larger stores are not pruned: it takes long")
+    parser.add_argument("--prune-up-to", type=int, default=1_000_000, help="larger stores are not pruned")
     parser.add_argument("--plot", type=Path, help="a picture of it")
     options = parser.parse_args()
     times: dict[int, dict[str, float]] = {}
