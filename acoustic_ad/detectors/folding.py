@@ -19,13 +19,15 @@ def folded(network: nn.Module) -> nn.Module:
 
 
 def _fold(layers: nn.Sequential) -> None:
-    for at in range(len(layers) - 1):
+    for at in reversed(range(len(layers) - 1)):
         before, norm = layers[at], layers[at + 1]
         if isinstance(before, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
-            layers[at], layers[at + 1] = fuse_linear_bn_eval(before, norm), nn.Identity()
+            layers[at] = fuse_linear_bn_eval(before, norm)
         elif isinstance(before, nn.Conv2d | nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d):
-            turned = isinstance(before, nn.ConvTranspose2d)
-            layers[at], layers[at + 1] = fuse_conv_bn_eval(before, norm, transpose=turned), nn.Identity()
+            layers[at] = fuse_conv_bn_eval(before, norm, transpose=isinstance(before, nn.ConvTranspose2d))
+        else:
+            continue
+        del layers[at + 1]
 
 
 def frame_mean(layer: nn.Linear, frames: Tensor) -> nn.Linear:
@@ -67,10 +69,10 @@ class DenseUnscored(nn.Module):
             raise TypeError("a dense decoder ends with a linear layer")
         self.encoder, self.decoder = folded(encoder), nn.Sequential(*own[:-1], frame_mean(last, judged))
         self._code = code
-        self.judged, self.shown = judged / judged.sum(), shown
+        self.judged, self.shown = judged / judged.sum(), None if bool(shown.all()) else shown[:, None]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As a detector's `module`."""
-        code = self.encoder(x if bool(self.shown.all()) else x * self.shown[:, None])[:, : self._code]
+        code = self.encoder(x if self.shown is None else x * self.shown)[:, : self._code]
         heard = torch.einsum("f,nfm->nm", self.judged, x)
         return x.new_full((len(x),), torch.nan), heard - self.decoder(code), code

@@ -73,7 +73,8 @@ def evidence_by(module: nn.Module, patches: FloatArray, batch_size: int = SCORIN
     with torch.inference_mode():
         for batch, count in scoring_batches(patches, batch_size):
             parts.append([found[:count] for found in module(torch.from_numpy(batch))])
-    return Evidence(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
+    columns = zip(*parts, strict=True)
+    return Evidence(*((column[0] if len(column) == 1 else torch.cat(column)).numpy() for column in columns))
 
 
 def batches(rng: np.random.Generator, count: int, batch_size: int) -> Iterator[IntArray]:

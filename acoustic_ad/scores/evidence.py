@@ -145,14 +145,24 @@ def _modulation(frames: npt.NDArray[np.float32]) -> tuple[Array, int]:
     count, mels = frames.shape
     groups = frames @ _grouping(mels)
     length = min(SEGMENT_FRAMES, count)
-    segments = np.lib.stride_tricks.sliding_window_view(groups, length, axis=0)[:: SEGMENT_FRAMES // 2]
-    swings = segments - segments.mean(axis=2, keepdims=True)
-    swings *= np.hanning(length + 2)[1:-1].astype(swings.dtype)
-    spectrum = np.fft.rfft(swings, n=SEGMENT_FRAMES, axis=2)  # in the precision of the swings, which is single
-    parts = np.asarray(spectrum, np.complex128)
-    energy = (np.square(parts.real) + np.square(parts.imag)).sum(axis=0)  # [groups, bins]
-    bands = np.add.reduceat(energy[:, : MODULATION_BINS[-1]], MODULATION_BINS[:-1], axis=1) / np.diff(MODULATION_BINS)
+    starts = range(0, count - length + 1, SEGMENT_FRAMES // 2)
+    segments = np.stack([groups[start : start + length] for start in starts])
+    swings = segments - segments.mean(axis=1, keepdims=True)
+    # So short a transform is quicker multiplied out, all segments at once.
+    energy = np.square(_transform(length) @ swings).sum(axis=0, dtype=np.float64)  # [bins twice, groups]
+    bins = len(energy) // 2
+    of_bins = energy[:bins] + energy[bins:]
+    firsts = np.array(MODULATION_BINS[:-1]) - MODULATION_BINS[0]
+    bands = np.add.reduceat(of_bins, firsts, axis=0).T / np.diff(MODULATION_BINS)
     return np.asarray(bands.ravel(), np.float64), len(segments)
+
+
+@cache
+def _transform(length: int) -> npt.NDArray[np.float32]:
+    """Cosines above sines [2 * bins, length] of the bins that modulation bands are of, with a Hann window on them."""
+    bins = np.arange(MODULATION_BINS[0], MODULATION_BINS[-1])
+    turn = 2.0 * np.pi * bins[:, None] * np.arange(length) / SEGMENT_FRAMES
+    return np.asarray(np.concatenate([np.cos(turn), np.sin(turn)]) * np.hanning(length + 2)[1:-1], np.float32)
 
 
 @cache

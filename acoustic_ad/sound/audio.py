@@ -1,8 +1,8 @@
 """From a sound file to mono samples at the model's rate: checked, streamed, the same for WAV and FLAC.
 
 Whatever is wrong with a file ends in a `ClipError` with one of the documented codes. Files are read forward in blocks
-of 65,536 frames, so that memory does not grow with the clip, nor with what a header promises. libsndfile decides by
-content, never by the name.
+of 262,144 frames at most, so that memory does not grow with the clip, nor with what a header promises. libsndfile
+decides by content, never by the name.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ __all__ = ["AudioInfo", "SensorCheck", "check_header", "mono_blocks", "probe", "
 
 Samples = NDArray[np.float32]
 
-# 16.8 MB at 64 channels. Fixed, so that samples never depend on the block length that a caller asks for.
-_READ_FRAMES: Final = 65_536
+# A clip of 10 s at 16 kHz is one block. From four channels on a quarter of it, which is 16.8 MB at 64 channels.
+_READ_FRAMES: Final = 262_144
 # One byte of FLAC or Vorbis silence may stand for thousands of frames, never for more than this.
 _MAX_FRAMES_PER_BYTE: Final = 8_192
 # Larger samples (a broken float file) overflow in the power spectrum: as useless as NaN.
@@ -205,16 +205,16 @@ def _mono_pieces(
 
 
 def _raw_blocks(sound: _ForwardFile, info: AudioInfo) -> Iterator[Samples]:
-    """Blocks [n, channels] of a buffer that is used again, until the header's promise is kept."""
-    length = _READ_FRAMES if info.open_ended else min(_READ_FRAMES, info.frames)
-    buffer = np.empty((length, info.channels), np.float32)
-    whole = np.empty_like(buffer, np.int16) if info.subtype == "PCM_16" else None
+    """Blocks [n, channels], until the header's promise is kept."""
+    # By the file alone, so that samples never depend on the block length that a caller asks for.
+    most = _READ_FRAMES // min(info.channels, 4)
+    kind = np.int16 if info.subtype == "PCM_16" else np.float32
     delivered = 0
     while info.open_ended or delivered < info.frames:
-        wanted = _READ_FRAMES if info.open_ended else min(_READ_FRAMES, info.frames - delivered)
-        block = _read(sound, buffer[:wanted] if whole is None else whole[:wanted], delivered)
-        if whole is not None:  # as libsndfile does it, to the bit, at a tenth of its time
-            block = np.multiply(block, _OF_16_BITS, out=buffer[: len(block)])
+        wanted = most if info.open_ended else min(most, info.frames - delivered)
+        block = _read(sound, np.empty((wanted, info.channels), kind), delivered)
+        if block.dtype == np.int16:  # as libsndfile does it, to the bit, at a tenth of its time
+            block = np.multiply(block, _OF_16_BITS)
         if len(block) == 0:
             break
         delivered += len(block)
@@ -261,7 +261,7 @@ def _read(sound: _ForwardFile, buffer: NDArray[Any], position: int) -> NDArray[A
 def _mean(block: Samples) -> Samples:
     """Mean over channels [n, channels] -> [n], summed in double precision and always in the same order."""
     if block.shape[1] == 1:
-        return block[:, 0].copy()
+        return np.ascontiguousarray(block[:, 0])
     with np.errstate(over="ignore", invalid="ignore"):
         total = block[:, 0].astype(np.float64)
         for channel in range(1, block.shape[1]):
@@ -286,10 +286,14 @@ def _rebatched(pieces: Iterable[Samples], length: int) -> Iterator[Samples]:
         while len(piece) - start >= missing:
             held.append(piece[start : start + missing])
             start += missing
-            yield np.concatenate(held)
+            yield _joined(held)
             held, missing = [], length
         if start < len(piece):
             held.append(piece[start:])
             missing -= len(piece) - start
     if held:
-        yield np.concatenate(held)
+        yield _joined(held)
+
+
+def _joined(pieces: list[Samples]) -> Samples:
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)

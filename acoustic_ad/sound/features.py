@@ -99,14 +99,14 @@ def _mel_spectrogram(spec: FeatureSpec) -> Any:
 
 
 def _filter_blocks(filters: torch.Tensor) -> list[tuple[int, int, torch.Tensor]]:
-    """Mel filters [bins, mels] cut into four groups of bands, each with the span of values that it is not zero on.
+    """Mel filters [bins, mels] cut into eight groups of bands, each with the span of values that it is not zero on.
 
     For a spectrum whose real and imaginary parts stand side by side, so that each filter value stands twice.
     """
     import torch
 
     blocks = []
-    for group in filters.repeat_interleave(2, dim=0).chunk(4, dim=1):
+    for group in filters.repeat_interleave(2, dim=0).chunk(8, dim=1):
         used = torch.nonzero(group.any(dim=1)).flatten()
         first, last = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
         blocks.append((first, last, group[first:last].contiguous()))
@@ -134,25 +134,26 @@ class FramedLogMel(ABC):
         Raises ClipError `too_short` where the waveform has no n_fft / 2 + 1 samples to mirror at its ends.
         """
         half, hop = self.spec.n_fft // 2, self.spec.hop
-        buffer = np.empty(0, np.float32)
+        head = buffer = np.empty(0, np.float32)  # the mirrored beginning, until it is part of a frame; what follows it
         started = False
         for block in blocks:
-            buffer = np.concatenate([buffer, block])
-            if not started:
-                if len(buffer) <= half:
-                    continue
-                buffer, started = np.concatenate([buffer[half:0:-1], buffer]), True
-            # Hold back what the mirrored end will need; where frames do not touch, the gap before the next one as well.
-            ready = (len(buffer) - half - 1 - max(self.spec.n_fft, hop)) // hop + 1
-            if ready > 0:
-                yield self._frames(buffer[: (ready - 1) * hop + self.spec.n_fft])
-                buffer = buffer[ready * hop :]
+            # What is there is looked at when more comes: a clip of one block is one piece of work, its end included.
+            if started:
+                # Hold back what the mirrored end will need; where frames do not touch, the gap before the next as well.
+                ready = (len(head) + len(buffer) - half - 1 - max(self.spec.n_fft, hop)) // hop + 1
+                if ready > 0:
+                    buffer = np.concatenate([head, buffer])
+                    yield self._frames(buffer[: (ready - 1) * hop + self.spec.n_fft])
+                    head, buffer = head[:0], buffer[ready * hop :]
+            buffer = np.concatenate([buffer, block]) if len(buffer) else np.asarray(block)
+            if not started and len(buffer) > half:
+                head, started = buffer[half:0:-1], True
         if not started:
             raise ClipError(
                 "too_short",
                 f"{len(buffer)} samples at {self.spec.sample_rate_hz} Hz; the front-end needs more than {half}",
             )
-        tail = np.concatenate([buffer, buffer[-2 : -half - 2 : -1]])
+        tail = np.concatenate([head, buffer, buffer[-2 : -half - 2 : -1]])
         if len(tail) >= self.spec.n_fft:
             yield self._frames(tail)
 
@@ -167,7 +168,7 @@ class LogMel(FramedLogMel):
     def __init__(self, spec: FeatureSpec) -> None:
         super().__init__(spec)
         self._mel = _mel_spectrogram(spec)
-        self._filters = _filter_blocks(self._mel.mel_scale.fb)
+        self._filters = _filter_blocks(self.filters)
 
     @property
     def window(self) -> torch.Tensor:
@@ -187,12 +188,13 @@ class LogMel(FramedLogMel):
         import torch
 
         with torch.inference_mode():
-            spectrum = self._mel.spectrogram(torch.from_numpy(np.ascontiguousarray(samples))).T
+            frames = torch.from_numpy(np.ascontiguousarray(samples)).unfold(0, self.spec.n_fft, self.spec.hop)
+            spectrum = torch.fft.rfft(frames * self.window)
             # Real and imaginary parts side by side, [frames, 2 bins]: the filters add up their squares, so that no
             # modulus is taken, whose square root costs more than the transform itself.
             power = torch.view_as_real(spectrum).square_().flatten(1)
             mel = torch.cat([power[:, first:last] @ filters for first, last, filters in self._filters], dim=1)
-            return np.asarray(mel.clamp_(min=POWER_FLOOR).log10_().mul_(10.0).numpy())
+            return mel.clamp_(min=POWER_FLOOR).log10_().mul_(10.0).numpy()
 
 
 Prepare = Callable[[FloatArray, IntArray], FloatArray]  # patches [n, frames, mels] and the clip of each [n]

@@ -80,9 +80,10 @@ class Presence:
     def judge(self, level_db: Array) -> tuple[Absence, str] | None:
         """Whether a clip with the clip-mean log-mel `level_db` [mels] is off or faint, and why; None: neither."""
         change = level_db - self.level_db
-        fine = fine_structure(level_db)
+        smoothed, of_normal, of_change = smooth(np.stack([level_db, self.level_db, change]))
+        fine = level_db - smoothed
         structure = float(_rms(fine))
-        likeness = float(_likeness(fine, fine_structure(self.level_db)))
+        likeness = float(_likeness(fine, self.level_db - of_normal))
         deviation = np.maximum(self.deviation, LEAST_DEVIATION_DB)
         level = float(level_db.mean())
         tones_gone = self._tones_gone(structure, likeness, level)
@@ -93,7 +94,7 @@ class Presence:
                 if tones_heard
                 else f"fainter than ever by {self.levels.min() - level:.0f} dB, where the machine is not heard as well"
             )
-        louder = smooth(change) > np.maximum(LOUDER_DB, 3.0 * deviation)
+        louder = of_change > np.maximum(LOUDER_DB, 3.0 * deviation)
         if louder.any() or level > self.levels.max():
             return None
         if tones_gone:
@@ -118,12 +119,12 @@ class Presence:
         far_below = (change < -FAINT_DEVIATIONS * deviation) & (change < -3.0)
         if (change > 3.0 * deviation).mean() > STRANGE_SHARE:
             return False
-        duller = _lower(change) - _upper(change)
-        if tones_heard and duller > DULL_WITH_TONES_DB and far_below[_highest(len(change))].mean() >= DULL_SHARE:
+        dull = far_below[_highest(len(change))].mean() >= DULL_SHARE
+        if tones_heard and dull and _duller(change) > DULL_WITH_TONES_DB:
             return True
         if far_below.mean() < FAINT_SHARE:
             return False
-        return tones_heard or duller > DULL_DB or bool(np.quantile(change, 1 - STRANGE_SHARE) < -FLOOR_GONE_DB)
+        return tones_heard or _duller(change) > DULL_DB or bool(np.quantile(change, 1 - STRANGE_SHARE) < -FLOOR_GONE_DB)
 
     def state(self) -> dict[str, Array]:
         """Its arrays by name, without those that a model keeps under names of its own."""
@@ -144,8 +145,9 @@ def smooth(level_db: Array) -> Array:
     """`level_db` [..., mels] as a moving mean over neighbouring bands, mirrored at both ends."""
     mels = level_db.shape[-1]
     half = min(max(round(SMOOTH_SHARE * mels / 2), 2), mels - 1)
-    wide = np.pad(level_db, [(0, 0)] * (level_db.ndim - 1) + [(half, half)], mode="reflect")
-    total = np.cumsum(np.concatenate([np.zeros_like(wide[..., :1]), wide], axis=-1), axis=-1)
+    zero = np.zeros_like(level_db[..., :1])
+    wide = [zero, level_db[..., half:0:-1], level_db, level_db[..., -2 : -half - 2 : -1]]
+    total = np.cumsum(np.concatenate(wide, axis=-1), axis=-1)
     return np.asarray((total[..., 2 * half + 1 :] - total[..., : -2 * half - 1]) / (2 * half + 1))
 
 
@@ -170,5 +172,6 @@ def _upper(change: Array) -> float:
     return float(np.median(change[_highest(len(change))]))
 
 
-def _lower(change: Array) -> float:
-    return float(np.median(change[: max(len(change) // 4, 1)]))
+def _duller(change: Array) -> float:
+    """By how much more the upper bands fell than the lower ones, in dB."""
+    return float(np.median(change[: max(len(change) // 4, 1)])) - _upper(change)
