@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,19 +74,17 @@ def run(name: str, clips: list[Path], models: Path, root: Path) -> tuple[float, 
         watched = _PeakMemory(process.pid)
         answer = json.loads(process.communicate()[0])
         peak = watched.stop()
-    while _reap():
-        pass
+    _reap_all()
     after = os.times()
     cpu = after.children_user - before.children_user + after.children_system - before.children_system
     return answer["clips"] / answer["seconds"], cpu, peak, answer["clips"]
 
 
-def _reap() -> bool:
-    try:
-        os.waitpid(-1, 0)
-    except ChildProcessError:
-        return False
-    return True
+def _reap_all() -> None:
+    """Wait for all that came to us, so that their processor time counts, and with this run."""
+    with suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
 
 
 class _PeakMemory:
@@ -211,8 +210,8 @@ def cold_start(wav: list[Path], models: Path, root: Path, rounds: int) -> None:
                 command = [sys.executable, "-m", "acoustic_ad", "score", str(folder), "--settle", "0", "--models"]
                 command += [str(models), "--runtime", runtime, "--db"]
                 # Timed without the looks at its memory, for which the system holds a process up.
-                seconds, cpu, *_ = _whole([*command, str(root / f"{runtime}{number}.db")], watch=False)
-                *_, peak, largest = _whole([*command, str(root / f"{runtime}{number}m.db")])
+                seconds, cpu, *_ = whole_command([*command, str(root / f"{runtime}{number}.db")], watch=False)
+                *_, peak, largest = whole_command([*command, str(root / f"{runtime}{number}m.db")])
                 found.setdefault(f"--runtime {runtime}, {when}", []).append((seconds, cpu, peak, largest))
     print("\n| ten clips, the whole command | s | CPU s | peak MB | largest process, MB |")
     print("| --- | --- | --- | --- | --- |")
@@ -223,8 +222,9 @@ def cold_start(wav: list[Path], models: Path, root: Path, rounds: int) -> None:
         print(f"| {name} | {spread} | {cpu[middle]:.2f} | {peak[middle]:.0f} | {largest[middle]:.0f} |")
 
 
-def _whole(command: list[str], watch: bool = True) -> tuple[float, float, float, float]:
+def whole_command(command: list[str], watch: bool = True) -> tuple[float, float, float, float]:
     """(seconds, processor seconds and peak MB of all processes, MB of the largest of them) of a command."""
+    _reap_all()
     before, begun = os.times(), time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         watched = _PeakMemory(process.pid) if watch else None
@@ -233,8 +233,7 @@ def _whole(command: list[str], watch: bool = True) -> tuple[float, float, float,
         peak = watched.stop() if watched else math.nan
     if code:
         raise SystemExit(f"exit {code}: {' '.join(command)}")
-    while _reap():
-        pass
+    _reap_all()
     after = os.times()
     cpu = after.children_user - before.children_user + after.children_system - before.children_system
     return seconds, cpu, peak, watched.largest if watched else math.nan

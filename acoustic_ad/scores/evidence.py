@@ -149,7 +149,7 @@ def _modulation(frames: npt.NDArray[np.float32]) -> tuple[Array, int]:
     segments = np.stack([groups[start : start + length] for start in starts])
     swings = segments - segments.mean(axis=1, keepdims=True)
     # So short a transform is quicker multiplied out, all segments at once.
-    energy = np.square(_transform(length) @ swings).sum(axis=0, dtype=np.float64)  # [bins twice, groups]
+    energy = np.square(_transform(length) @ swings, dtype=np.float64).sum(axis=0)  # [bins twice, groups]
     bins = len(energy) // 2
     of_bins = energy[:bins] + energy[bins:]
     firsts = np.array(MODULATION_BINS[:-1]) - MODULATION_BINS[0]
