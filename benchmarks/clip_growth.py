@@ -20,10 +20,8 @@ from pathlib import Path
 from typing import Final
 
 import soundfile
-from scoring import CHILDREN_COME_TO_US, FIRST_AT, whole_command
+from scoring import CHILDREN_COME_TO_US, FIRST_AT, same_model, whole_command
 
-from acoustic_ad.models.bundle import TrainingDetails
-from acoustic_ad.models.registry import Registry
 from acoustic_ad.sound.simulate import simulate_fleet
 
 RATE_HZ: Final = 16_000
@@ -40,10 +38,7 @@ def trained(root: Path, machines: int) -> Path:
     )  # fmt: skip
     command = [sys.executable, "-m", "acoustic_ad", "train", str(root / "sound"), "--recipe", "dae"]
     subprocess.run([*command, "--models", str(root / "fan")], check=True, capture_output=True)
-    model, info = Registry(root / "fan").load("fan/id_00")
-    details = TrainingDetails(n_clips=info.n_clips, feature_spec=info.feature_spec, extra=dict(info.extra))
-    for number in range(machines):
-        Registry(root / "models").save(f"fan {number:03}", model, details)
+    same_model(root / "fan", root / "models", [f"fan {number:03}" for number in range(machines)])
     return root / "models"
 
 

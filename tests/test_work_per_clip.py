@@ -70,18 +70,20 @@ def known(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @contextmanager
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
-    """Frames that are decoded, samples that become frames of a log-mel, forward passes, patches in them."""
+    """Frames that are decoded, frames of a log-mel, in how many pieces of each; forward passes, patches in them."""
     counts: Counter[str] = Counter()
     read, frames = audio._read, LogMel._frames
 
     def reading(sound: Any, buffer: Any, position: int) -> Any:
         block = read(sound, buffer, position)
         counts["decoded"] += len(block)
+        counts["reads"] += 1
         return block
 
     def transforming(front_end: LogMel, waveform: Any) -> Any:
         found = frames(front_end, waveform)
         counts["log-mel frames"] += len(found)
+        counts["transforms"] += 1
         return found
 
     def passing(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -112,6 +114,7 @@ def test_a_clip_is_decoded_transformed_and_judged_once(
     frames = 1 + int(SECONDS * RATE) // 512
     assert counts["decoded"] == int(SECONDS * RATE)
     assert counts["log-mel frames"] == frames
+    assert (counts["reads"], counts["transforms"]) == (1, 1), "a short clip is one piece of work at every stage"
     assert (counts["passes"], counts["patches"]) == (1, frames - (31 if kind == "ganomaly" else 4))
     assert counts["BatchNorm1d"] == 0, "folded into the layers before"
     assert counts["BatchNorm2d"] == (1 if kind == "ganomaly" else 0), "but for that of the map that the code becomes"
