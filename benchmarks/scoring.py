@@ -214,7 +214,7 @@ def cold_start(wav: list[Path], models: Path, root: Path, rounds: int) -> None:
                 for first, when in ((0, "new store"), (10, "the store again")):
                     (folder / COLD_MACHINE).mkdir(parents=True, exist_ok=True)
                     for clip in wav[first : first + 10]:  # a link that leads out of the folder is refused
-                        (folder / COLD_MACHINE / clip.name).hardlink_to(clip)
+                        (folder / COLD_MACHINE / clip.name.rpartition("_")[2]).hardlink_to(clip)
                     found.setdefault(f"--runtime {runtime}, {when}", []).append(whole_command(command, watch))
     print("\n| ten clips, the whole command | s | CPU s | peak MB | largest process, MB |")
     print("| --- | --- | --- | --- | --- |")
