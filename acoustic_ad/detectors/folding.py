@@ -56,23 +56,40 @@ class Unscored(nn.Module):
 
 
 class DenseUnscored(nn.Module):
-    """As `Unscored` for dense networks, whose last layer gives the mean over frames at once: a fifth of its work.
+    """As `Unscored` for dense networks, with a fifth of the last layer's work: it gives the mean over frames at once.
 
-    Of `judged` frames [frames] (ones and zeros) the residual is; the network sees the `shown` ones.
+    Of `judged` frames [frames] (ones and zeros) the residual is; the network sees the `shown` ones. The first layer
+    goes over the patches frame by frame, so that patches which overlap need not be copied apart.
     """
+
+    first: Tensor  # [frames, mels, hidden]
+    bias: Tensor  # [hidden]
 
     def __init__(self, encoder: nn.Module, decoder: nn.Sequential, code: int, judged: Tensor, shown: Tensor) -> None:
         super().__init__()
-        own = folded(decoder)
-        last = own[-1] if isinstance(own, nn.Sequential) else None
-        if not isinstance(own, nn.Sequential) or not isinstance(last, nn.Linear):
-            raise TypeError("a dense decoder ends with a linear layer")
-        self.encoder, self.decoder = folded(encoder), nn.Sequential(*own[:-1], frame_mean(last, judged))
-        self._code = code
-        self.judged, self.shown = judged / judged.sum(), None if bool(shown.all()) else shown[:, None]
+        flatten, first, *rest = _layers(folded(encoder))
+        *before, last = _layers(folded(decoder))
+        if not (isinstance(flatten, nn.Flatten) and isinstance(first, nn.Linear) and isinstance(last, nn.Linear)):
+            raise TypeError("a dense network flattens its patches, and begins and ends with a linear layer")
+        by_frame = first.weight.view(first.out_features, len(shown), -1).permute(1, 2, 0)
+        self.register_buffer("first", by_frame.contiguous())
+        self.register_buffer("bias", first.bias)
+        self.encoder, self.decoder = nn.Sequential(*rest), nn.Sequential(*before, frame_mean(last, judged))
+        self._code = code  # how many of the encoder's outputs are the code
+        self._shown, self._judged = (torch.nonzero(frames).flatten().tolist() for frames in (shown, judged))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As a detector's `module`."""
-        code = self.encoder(x if self.shown is None else x * self.shown)[:, : self._code]
-        heard = torch.einsum("f,nfm->nm", self.judged, x)
-        return x.new_full((len(x),), torch.nan), heard - self.decoder(code), code
+        one, *others = self._shown
+        hidden = torch.addmm(self.bias, x[:, one], self.first[one])
+        for frame in others:
+            hidden.addmm_(x[:, frame], self.first[frame])
+        code = self.encoder(hidden)[:, : self._code]
+        residual = self.decoder(code).neg_()
+        for frame in self._judged:
+            residual.add_(x[:, frame], alpha=1.0 / len(self._judged))
+        return x.new_full((len(x),), torch.nan), residual, code
+
+
+def _layers(network: nn.Module) -> list[nn.Module]:
+    return list(network) if isinstance(network, nn.Sequential) else [network]

@@ -47,7 +47,7 @@ class OnnxDetector:
             self._sessions[paper] = _session(self._model(paper))
         parts = []
         for batch, count in scoring_batches(patches, self._batch):
-            parts.append([found[:count] for found in _run(self._sessions[paper], batch)])
+            parts.append([found[:count] for found in _run(self._sessions[paper], np.ascontiguousarray(batch))])
         found = [np.concatenate(column) for column in zip(*parts, strict=True)]
         score = found.pop(0) if paper else np.full(len(patches), np.nan, np.float32)
         return Evidence(score, *found)

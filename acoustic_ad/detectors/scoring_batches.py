@@ -16,12 +16,13 @@ LEAST_BATCH: Final = 16
 
 
 def scoring_batches(patches: FloatArray, size: int) -> Iterator[tuple[FloatArray, int]]:
-    """Batches [n, frames, mels], contiguous and float32, each with how many of its rows are patches.
+    """Batches [n, frames, mels] in float32, each with how many of its rows are patches.
 
-    The rest are zeros; at least one batch comes, so that what judges it tells the shapes of its answers.
+    The rest are zeros; at least one batch comes, so that what judges it tells the shapes of its answers. Patches that
+    are views of the frames they share stay so, where they may be written to: torch asks for that.
     """
     for start in range(0, max(len(patches), 1), size):
-        batch = np.require(patches[start : start + size], np.float32, ["C", "W"])
+        batch = np.require(patches[start : start + size], np.float32, ["W"])
         count = len(batch)
         if count < LEAST_BATCH:
             batch = np.concatenate([batch, np.zeros((LEAST_BATCH - count, *batch.shape[1:]), np.float32)])

@@ -136,7 +136,7 @@ class Planner:
         if model.error is not None:
             return Planned(clip, FileFact.of(clip.clip_id, clip.machine, stat, None), None, model.error, None)
         try:
-            digest = (untouched.sha256 if untouched else None) or sha256_of(clip.path)
+            digest = (untouched.sha256 if untouched else None) or sha256_of(clip.place)
         except OSError as error:
             return self._without_file(clip, entry, ClipError("unreadable", error.strerror or str(error)), stat)
         return self._by_content(clip, model, stat, digest)

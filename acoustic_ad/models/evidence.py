@@ -57,12 +57,20 @@ class BandNormaliser:
 
     def __call__(self, log_mel: FloatArray) -> FloatArray:
         """The log-mel [frames, mels] in standard deviations from the training mean."""
-        return np.asarray((log_mel - self.mean) / self.deviation)
+        normalised = log_mel - self.mean
+        normalised /= self.deviation
+        return np.asarray(normalised)
 
 
 def prepared(recipe: Recipe, log_mel: FloatArray) -> FloatArray:
     """The log-mel as the recipe wants it: with or without its overall level."""
     return log_mel - log_mel.mean(dtype=np.float64).astype(np.float32) if recipe.features.remove_level else log_mel
+
+
+def joined(pieces: Sequence[FloatArray]) -> FloatArray:
+    """The frames [k, mels] of all pieces; copied only where more than one holds any."""
+    filled = [piece for piece in pieces if len(piece)]
+    return filled[0] if len(filled) == 1 else np.concatenate(pieces)
 
 
 class ClipReader:
@@ -89,21 +97,21 @@ class ClipReader:
 
     def add(self, block: FloatArray) -> None:
         """Take in frames [k, mels] in dB; raises ClipError `not_finite`."""
-        if not np.isfinite(block).all():
+        level = block.sum(axis=0, dtype=np.float64)
+        if not np.isfinite(level).all():  # as soon as one of its terms is not
             raise ClipError("not_finite", "the log-mel contains NaN or Inf")
-        self._level += block.sum(axis=0, dtype=np.float64)
+        self._level += level
         self._frames += len(block)
         self._waiting.append(block)
         while sum(map(len, self._waiting)) >= STRETCH_FRAMES:
-            frames = np.concatenate(self._waiting)
+            frames = joined(self._waiting)
             self._judge(frames[:STRETCH_FRAMES])
             self._waiting = [frames[STRETCH_FRAMES:]]
 
     def finish(self) -> tuple[ClipEvidence, Array]:
         """The clip's evidence, and its mean log-mel [mels] in dB; raises ClipError `too_short`."""
-        rest = np.concatenate([self._carried[:0], *self._waiting])
-        if len(rest):
-            self._judge(rest)
+        if any(map(len, self._waiting)):
+            self._judge(joined(self._waiting))
         if not self._patches:
             needed = self._recipe.features.patch_frames
             raise ClipError("too_short", f"{self._frames} frames; one patch of the model needs {needed}")
@@ -112,7 +120,7 @@ class ClipReader:
     def _judge(self, stretch: FloatArray) -> None:
         features = self._recipe.features
         normalised = self._normaliser(prepared(self._recipe, stretch))
-        frames = np.concatenate([self._carried, normalised])
+        frames = joined([self._carried, normalised])
         patches = cut_patches(frames, features.patch_frames, features.patch_hop_frames)
         self._carried = frames[len(patches) * features.patch_hop_frames :]
         if len(patches):

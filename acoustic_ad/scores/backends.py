@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, ClassVar, Final, Literal, Protocol, Self
 
@@ -240,6 +240,10 @@ class Neighbours:
     points: Array  # [n, p], whitened
     radius: Array  # [n]
     unit: float = 1.0
+    squares: Array = field(init=False, repr=False)  # [n], of the points: the same for every clip
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "squares", np.square(self.points).sum(axis=1))
 
     @classmethod
     def fit(cls, vectors: Array, shrinkage: float, fewest: int) -> Self:
@@ -257,7 +261,7 @@ class Neighbours:
         """As `Backend.distances`."""
         whitened, nearest = self.cloud.whitened(vectors), np.empty(len(vectors))
         for part in parts(len(vectors), len(self.points)):
-            away = apart(whitened[part], self.points) / self.radius
+            away = apart(whitened[part], self.points, self.squares) / self.radius
             nearest[part] = np.sort(away, axis=1)[:, :NEIGHBOURS].mean(axis=1)
         return np.asarray(nearest / self.unit)
 

@@ -30,7 +30,11 @@ def detection(normal: Array, planted: Array) -> float:
 
 def fused(distances: Sequence[Array], weights: Sequence[float] | None = None) -> Array:
     """Root of the weighted mean square of distances [n] that share one unit."""
-    return np.asarray(np.sqrt(np.average(np.square(distances), axis=0, weights=weights)))
+    squares = np.square(np.stack(distances))
+    if weights is None:
+        return np.asarray(np.sqrt(squares.mean(axis=0)))
+    shares = np.asarray(weights, np.float64)
+    return np.asarray(np.sqrt((shares[:, None] * squares).sum(axis=0) / shares.sum()))
 
 
 def averaged(scores: Sequence[Array]) -> Array:

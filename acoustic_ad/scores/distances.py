@@ -18,7 +18,8 @@ def parts(rows: int, others: int) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, rows, size))
 
 
-def apart(left: Array, right: Array) -> Array:
-    """Root mean square differences [n, m] of rows [n, p] and [m, p]."""
-    square = np.square(left).sum(axis=1)[:, None] + np.square(right).sum(axis=1) - 2.0 * left @ right.T
+def apart(left: Array, right: Array, right_squares: Array | None = None) -> Array:
+    """Root mean square differences [n, m] of rows [n, p] and [m, p], whose sums of squares [m] may be known."""
+    squares = np.square(right).sum(axis=1) if right_squares is None else right_squares
+    square = np.square(left).sum(axis=1)[:, None] + squares - 2.0 * left @ right.T
     return np.asarray(np.sqrt(np.maximum(square, 0.0) / left.shape[1]))

@@ -79,15 +79,17 @@ class EvidenceSum:
             self._moments("spectrum", frames.astype(np.float64))
             self._ranks("spectrum", frames)
         if "power" in wanted:
-            power = np.exp(np.clip(frames, -MOST_DEVIATIONS, MOST_DEVIATIONS)).sum(axis=0, dtype=np.float64)
-            self._count("power", power, len(frames))
+            power = np.exp(np.clip(frames, -MOST_DEVIATIONS, MOST_DEVIATIONS)).astype(np.float64)
+            self._count("power", np.ones(len(frames)) @ power, len(frames))
         if "modulation" in wanted:
             self._count("modulation", *_modulation(frames))
 
     def _moments(self, family: str, rows: Array) -> None:
-        self._count(family, rows.sum(axis=0), len(rows))
+        # A product with ones adds up rows in half the time of `sum`.
+        ones = np.ones(len(rows))
+        self._count(family, ones @ rows, len(rows))
         if f"{family}_spread" in self._wanted:
-            self._count(f"{family}_spread", np.square(rows).sum(axis=0), len(rows))
+            self._count(f"{family}_spread", ones @ np.square(rows), len(rows))
 
     def _ranks(self, family: str, rows: npt.NDArray[np.float32] | Array) -> None:
         for name, pool in RANKED.items():
@@ -142,19 +144,20 @@ def _modulation(frames: npt.NDArray[np.float32]) -> tuple[Array, int]:
 
     Shorter sound than a segment is one segment.
     """
-    count, mels = frames.shape
-    groups = frames @ _grouping(mels)
+    count = len(frames)
+    groups = _grouped(frames)
     length = min(SEGMENT_FRAMES, count)
-    starts = range(0, count - length + 1, SEGMENT_FRAMES // 2)
-    segments = np.stack([groups[start : start + length] for start in starts])
-    swings = segments - segments.mean(axis=1, keepdims=True)
+    starts = np.arange(0, count - length + 1, SEGMENT_FRAMES // 2)
+    segments = groups[starts + np.arange(length)[:, None]]  # [length, segments, groups]
+    swings = segments - segments.mean(axis=0)
     # So short a transform is quicker multiplied out, all segments at once.
-    energy = np.square(_transform(length) @ swings, dtype=np.float64).sum(axis=0)  # [bins twice, groups]
+    transformed = (_transform(length) @ swings.reshape(length, -1)).reshape(-1, *swings.shape[1:])
+    energy = np.einsum("bsg,bsg->bg", transformed, transformed, dtype=np.float64)  # [bins twice, groups]
     bins = len(energy) // 2
     of_bins = energy[:bins] + energy[bins:]
     firsts = np.array(MODULATION_BINS[:-1]) - MODULATION_BINS[0]
     bands = np.add.reduceat(of_bins, firsts, axis=0).T / np.diff(MODULATION_BINS)
-    return np.asarray(bands.ravel(), np.float64), len(segments)
+    return np.asarray(bands.ravel(), np.float64), len(starts)
 
 
 @cache
@@ -163,6 +166,16 @@ def _transform(length: int) -> npt.NDArray[np.float32]:
     bins = np.arange(MODULATION_BINS[0], MODULATION_BINS[-1])
     turn = 2.0 * np.pi * bins[:, None] * np.arange(length) / SEGMENT_FRAMES
     return np.asarray(np.concatenate([np.cos(turn), np.sin(turn)]) * np.hanning(length + 2)[1:-1], np.float32)
+
+
+def _grouped(frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Mean of each group of neighbouring bands, [frames, groups]."""
+    count, mels = frames.shape
+    if mels % GROUPED_BANDS:
+        return np.asarray(frames @ _grouping(mels))
+    # Groups that are all full are rows of one narrow matrix: a fifth of the time.
+    each = np.full(GROUPED_BANDS, 1.0 / GROUPED_BANDS, np.float32)
+    return np.asarray((frames.reshape(-1, GROUPED_BANDS) @ each).reshape(count, -1))
 
 
 @cache

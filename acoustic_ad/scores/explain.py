@@ -37,7 +37,10 @@ class Standout:
 def standouts(db: Array, z: Array, centres_hz: Array, most: int = 3) -> list[Standout]:
     """The runs of bands that stand out, strongest first; all inputs are [mels], db and z signed."""
     found = []
-    outside = (np.abs(z) >= LIMIT_Z) & (np.abs(db) >= LIMIT_DB) & (np.sign(z) == np.sign(db))
+    far = np.abs(z) >= LIMIT_Z
+    if not far.any():  # most clips
+        return []
+    outside = far & (np.abs(db) >= LIMIT_DB) & (np.sign(z) == np.sign(db))
     direction = np.where(outside, np.sign(z), 0.0)
     edges = np.flatnonzero(np.diff(direction, prepend=0.0, append=0.0))
     for first, end in pairwise(edges.tolist()):

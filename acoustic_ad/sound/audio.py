@@ -195,11 +195,12 @@ def _mono_pieces(
     for block in _raw_blocks(sound, info):
         mono = _mean(block[:, chosen])
         # A comparison that is false for NaN too; an Inf in any channel stays one in the mean, or becomes NaN.
-        if not max(float(mono.max()), -float(mono.min())) < _MAX_MAGNITUDE:
+        low, high = float(mono.min()), float(mono.max())
+        if not max(high, -low) < _MAX_MAGNITUDE:
             bad = int(np.argmin(np.abs(mono) < _MAX_MAGNITUDE))
             raise ClipError("not_finite", f"sample {position + bad} is {float(mono[bad])}")
         if sensor is not None:
-            sensor.add(block[:, chosen], mono)
+            sensor.add(block[:, chosen], mono, low, high)
         position += len(mono)
         yield mono
 
@@ -214,7 +215,7 @@ def _raw_blocks(sound: _ForwardFile, info: AudioInfo) -> Iterator[Samples]:
         wanted = most if info.open_ended else min(most, info.frames - delivered)
         block = _read(sound, np.empty((wanted, info.channels), kind), delivered)
         if block.dtype == np.int16:  # as libsndfile does it, to the bit, at a tenth of its time
-            block = np.multiply(block, _OF_16_BITS)
+            block = block.astype(np.float32) * _OF_16_BITS
         if len(block) == 0:
             break
         delivered += len(block)

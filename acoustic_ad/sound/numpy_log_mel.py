@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from acoustic_ad.sound.features import POWER_FLOOR, FeatureSpec, FloatArray, FramedLogMel
+from acoustic_ad.sound.features import FeatureSpec, FloatArray, FramedLogMel, in_decibels
 
 Array = npt.NDArray[np.float64]
 # Frames transformed at a time: their spectra stay in the processor's cache.
@@ -35,10 +35,7 @@ class NumpyLogMel(FramedLogMel):
             spectrum = np.fft.rfft(windows[part] * self._window, axis=1)[:, self._bins]
             power = np.square(spectrum.real) + np.square(spectrum.imag)
             np.matmul(power, self._filters, out=mel[part])
-        np.maximum(mel, np.float32(POWER_FLOOR), out=mel)
-        np.log10(mel, out=mel)
-        mel *= np.float32(10.0)
-        return mel
+        return in_decibels(mel)
 
 
 def mel_filters(spec: FeatureSpec) -> Array:

@@ -42,6 +42,7 @@ FAR_BELOW_DB: Final = 6.0  # off by level alone: below the quietest training cli
 # a hum in the cable, or a tone next door, may fill this share of them.
 FAINT_SHARE: Final = 0.6
 FAINT_DEVIATIONS: Final = 4.0
+LOST_DB: Final = 3.0
 STRANGE_SHARE: Final = 0.05
 # Faint, though the tones are gone: even the bands that fell least fell by this, or the upper ones by this more.
 FLOOR_GONE_DB: Final = 12.0
@@ -80,12 +81,13 @@ class Presence:
     def judge(self, level_db: Array) -> tuple[Absence, str] | None:
         """Whether a clip with the clip-mean log-mel `level_db` [mels] is off or faint, and why; None: neither."""
         change = level_db - self.level_db
-        smoothed, of_normal, of_change = smooth(np.stack([level_db, self.level_db, change]))
-        fine = level_db - smoothed
-        structure = float(_rms(fine))
+        fine = fine_structure(level_db)
+        structure, level = float(_rms(fine)), float(level_db.mean())
+        if self._is_plainly_there(change, structure, level):
+            return None
+        of_normal, of_change = smooth(np.stack([self.level_db, change]))
         likeness = float(_likeness(fine, self.level_db - of_normal))
         deviation = np.maximum(self.deviation, LEAST_DEVIATION_DB)
-        level = float(level_db.mean())
         tones_gone = self._tones_gone(structure, likeness, level)
         tones_heard = not tones_gone and self._tones_heard(likeness)
         if self._is_faint(change, deviation, tones_heard):
@@ -99,10 +101,19 @@ class Presence:
             return None
         if tones_gone:
             return "off", f"{-change.mean():.0f} dB below its normal level, and without the machine's own tones"
-        far_below = max(FAR_BELOW_DB, float(np.ptp(self.levels)))
-        if level < self.levels.min() - far_below and structure <= self.structure.max() and not tones_heard:
+        if level < self._far_below() and structure <= self.structure.max() and not tones_heard:
             return "off", f"{-change.mean():.0f} dB below its normal level"
         return None
+
+    def _is_plainly_there(self, change: Array, structure: float, level: float) -> bool:
+        """What no way to be off or faint allows, told at a fraction of their cost: most clips end here."""
+        too_few_below = np.count_nonzero(change < -LOST_DB) < DULL_SHARE * len(change[_highest(len(change))])
+        has_structure = structure > LESS_STRUCTURE * float(self.structure.min())
+        return bool(too_few_below and has_structure and level >= self._far_below())
+
+    def _far_below(self) -> float:
+        """The level in dB below which a clip without tones is off."""
+        return float(self.levels.min()) - max(FAR_BELOW_DB, float(np.ptp(self.levels)))
 
     def _tones_gone(self, structure: float, likeness: float, level: float) -> bool:
         least, always = float(self.structure.min()), float(self.likeness.min())
@@ -116,7 +127,7 @@ class Presence:
         return float(self.structure.min()) >= TONES_DB and likeness >= LIKENESS_LEFT * least
 
     def _is_faint(self, change: Array, deviation: Array, tones_heard: bool) -> bool:
-        far_below = (change < -FAINT_DEVIATIONS * deviation) & (change < -3.0)
+        far_below = (change < -FAINT_DEVIATIONS * deviation) & (change < -LOST_DB)
         if (change > 3.0 * deviation).mean() > STRANGE_SHARE:
             return False
         dull = far_below[_highest(len(change))].mean() >= DULL_SHARE

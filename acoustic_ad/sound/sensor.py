@@ -51,12 +51,16 @@ class SensorCheck:
         self._mix_alive = False
         self._frames = 0
 
-    def add(self, block: Samples, mono: Samples) -> None:
-        """Take in the raw samples [n, channels] in their file's order, and what is made of them [n]."""
+    def add(self, block: Samples, mono: Samples, low: float, high: float) -> None:
+        """Take in the raw samples [n, channels] in their file's order, and what is made of them [n], low..high."""
         self._frames += len(block)
-        self._mix_alive = self._mix_alive or bool(mono.any())
+        self._mix_alive = self._mix_alive or low != 0.0 or high != 0.0
+        if len(self._channels) == 1:
+            self._channels[0].add(mono, low, high)
+            return
         for channel, tally in enumerate(self._channels):
-            tally.add(np.ascontiguousarray(block[:, channel]))
+            samples = np.ascontiguousarray(block[:, channel])
+            tally.add(samples, float(samples.min()), float(samples.max()))
 
     @property
     def alive(self) -> int:
@@ -110,30 +114,39 @@ class _ChannelTally:
         self._edge = max(int(_EDGE_S * sample_rate_hz), 2)
         # The samples before the next block, and the run that may go on into it.
         self._tail: Samples = np.zeros(0, np.float32)
+        self._end: Samples | None = None  # of a block without long runs: not counted unless another block follows
         self._run_value = 0.0
         self._run_length = 0
         self._run_swing: float | None = None
 
-    def add(self, samples: Samples) -> None:
-        """Take in the next samples [n] of the channel."""
+    def add(self, samples: Samples, low: float, high: float) -> None:
+        """Take in the next samples [n] of the channel, and the least and the largest of them."""
         if not self._started:
             self.first, self._started = float(samples[0]), True
-        low, high = float(samples.min()), float(samples.max())
         peak = max(high, -low)
         self.constant = self.constant and low == high == self.first
         self.zero = self.zero and peak <= self._zero_level
         if peak >= self._full_scale:
             self.clipped += self._count_clipped(samples)
+        if self._end is not None:
+            self._count_end(self._end)
         if len(samples) <= 2 * self._long or self._may_hold_long_run(samples):
             self._count_runs(samples)
             return
-        # No run inside is long; what is left are those over the block's two borders.
-        self._count_runs(samples[: self._long])
-        self._run_length, self._tail = 0, samples[-self._long - self._edge : -self._long]
-        self._count_runs(samples[-self._long :])
+        # No run inside is long; what is left are those over the block's two borders, if there is a block beyond.
+        if self._run_length:
+            self._count_runs(samples[: self._long])
+        self._end = samples[-self._long - self._edge :].copy()
+
+    def _count_end(self, end: Samples) -> None:
+        """Take up the runs at the end of the block before, of which none was long."""
+        self._end, self._run_length, self._tail = None, 0, end[: self._edge]
+        self._count_runs(end[self._edge :])
 
     def stuck_total(self) -> int:
         """Samples in stuck runs, the one at the end of the clip included."""
+        if self._end is not None:
+            return self._stuck
         open_run = self._run_length if self._is_stuck(self._run_length, self._run_value, self._run_swing, None) else 0
         return self._stuck + open_run
 

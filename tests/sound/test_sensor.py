@@ -149,7 +149,7 @@ def test_begin_forgets_the_clip_before() -> None:
     for samples, expected in ((np.zeros((100, 1)), "silent"), (noise()[:, None], None)):
         sensor.begin(1, RATE_HZ, "PCM_16")
         block = samples.astype(np.float32)
-        sensor.add(block, block[:, 0])
+        sensor.add(block, block[:, 0], float(block.min()), float(block.max()))
         fault = sensor.fault()
         assert (fault.code if fault else None) == expected
 
@@ -170,7 +170,7 @@ def test_verdict_does_not_depend_on_blocks(seed: int, block: int) -> None:
     sensor.begin(1, RATE_HZ, "FLOAT")
     for at in range(0, len(samples), block):
         piece = samples[at : at + block]
-        sensor.add(piece[:, None], piece)
+        sensor.add(piece[:, None], piece, float(piece.min()), float(piece.max()))
     fault = sensor.fault()
     assert (fault is not None and fault.code == "stuck") == expected
 
