@@ -93,8 +93,8 @@ class Detector(PatchJudge, Protocol):
     """Learns normal patches; gives evidence for any.
 
     Patches are normalised per band with the training mean and deviation. Scoring is deterministic, and a patch's
-    evidence does not depend on the batch that it stands in. Every method but `fit` and `load_state` raises
-    NotFittedError before one of the two.
+    evidence depends on the batch that it stands in, and on its place there, by no more than rounding. Every method but
+    `fit` and `load_state` raises NotFittedError before one of the two.
     """
 
     Options: ClassVar[type[Options]]

@@ -93,8 +93,6 @@ class DenoisingAutoencoder(NetworkDetector):
     def unscored(self) -> nn.Module:
         """As `NetworkDetector.unscored`."""
         encoder, decoder = self._network
-        if not isinstance(decoder, nn.Sequential):
-            raise TypeError("the decoder is a sequence of layers")
         judged = torch.ones(self.patch_shape[0])
         shown = judged.clone()
         if self.options.predict == "centre":

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from acoustic_ad.detectors.patch_layer import PatchLayer
+
 
 def folded(network: nn.Module) -> nn.Module:
     """A copy for scoring, every BatchNorm that follows a linear or convolutional layer folded into its weights."""
@@ -58,33 +60,23 @@ class Unscored(nn.Module):
 class DenseUnscored(nn.Module):
     """As `Unscored` for dense networks, with a fifth of the last layer's work: it gives the mean over frames at once.
 
-    Of `judged` frames [frames] (ones and zeros) the residual is; the network sees the `shown` ones. The first layer
-    goes over the patches frame by frame, so that patches which overlap need not be copied apart.
+    Of `judged` frames [frames] (ones and zeros) the residual is; the network sees the `shown` ones.
     """
 
-    first: Tensor  # [frames, mels, hidden]
-    bias: Tensor  # [hidden]
-
-    def __init__(self, encoder: nn.Module, decoder: nn.Sequential, code: int, judged: Tensor, shown: Tensor) -> None:
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, code: int, judged: Tensor, shown: Tensor) -> None:
         super().__init__()
         flatten, first, *rest = _layers(folded(encoder))
         *before, last = _layers(folded(decoder))
         if not (isinstance(flatten, nn.Flatten) and isinstance(first, nn.Linear) and isinstance(last, nn.Linear)):
             raise TypeError("a dense network flattens its patches, and begins and ends with a linear layer")
-        by_frame = first.weight.view(first.out_features, len(shown), -1).permute(1, 2, 0)
-        self.register_buffer("first", by_frame.contiguous())
-        self.register_buffer("bias", first.bias)
-        self.encoder, self.decoder = nn.Sequential(*rest), nn.Sequential(*before, frame_mean(last, judged))
+        self.encoder = nn.Sequential(PatchLayer(first, shown), *rest)
+        self.decoder = nn.Sequential(*before, frame_mean(last, judged))
         self._code = code  # how many of the encoder's outputs are the code
-        self._shown, self._judged = (torch.nonzero(frames).flatten().tolist() for frames in (shown, judged))
+        self._judged = torch.nonzero(judged).flatten().tolist()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As a detector's `module`."""
-        one, *others = self._shown
-        hidden = torch.addmm(self.bias, x[:, one], self.first[one])
-        for frame in others:
-            hidden.addmm_(x[:, frame], self.first[frame])
-        code = self.encoder(hidden)[:, : self._code]
+        code = self.encoder(x)[:, : self._code]
         residual = self.decoder(code).neg_()
         for frame in self._judged:
             residual.add_(x[:, frame], alpha=1.0 / len(self._judged))

@@ -1,4 +1,4 @@
-"""Patches for scoring, so many at a time, without torch; no patch's evidence depends on how many stand beside it."""
+"""Patches for scoring, so many at a time, without torch."""
 
 from __future__ import annotations
 

@@ -49,6 +49,11 @@ class Pending:
         known = [deadline for deadline in self.deadlines if deadline is not None]
         return sum(known) if len(known) == len(self.deadlines) else None
 
+    @property
+    def weight(self) -> int:
+        """Clips, as far as those in flight are limited: a long one, or one without a deadline, counts as a handful."""
+        return CLIPS_AT_ONCE if is_long(self.deadlines[0]) else len(self.tasks)
+
     def results(self) -> list[Any]:
         """Wait for them; what one raised stands in the place of its result. Raises what a worker's death raises."""
         found: list[Any] = self.workers.wait_for(self)
@@ -74,11 +79,16 @@ def outcome(pending: Pending) -> Any:
         return pending.workers.out_of_memory()
 
 
+def is_long(deadline_s: float | None) -> bool:
+    """Whether a clip with this deadline is handed over alone."""
+    return deadline_s is None or deadline_s > LONG_S
+
+
 def handfuls(tasks: Iterable[tuple[Task, float | None]], singly: int) -> Iterator[list[tuple[Task, float | None]]]:
     """The tasks in their order, `singly` at first and then a few at a time."""
     some: list[tuple[Task, float | None]] = []
     for number, (task, deadline) in enumerate(tasks):
-        alone = number < singly or deadline is None or deadline > LONG_S
+        alone = number < singly or is_long(deadline)
         if alone and some:
             yield some
             some = []

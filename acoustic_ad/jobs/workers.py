@@ -18,7 +18,16 @@ from pebble import ProcessExpired, ProcessPool
 from acoustic_ad.errors import ClipError, WorkersError
 from acoustic_ad.jobs.fork_server import Libraries, start_fork_server, startable, undisturbed, worker_context
 from acoustic_ad.jobs.limits import LOADING_S, memory_share
-from acoustic_ad.jobs.pending import DEADLINE_S, SINGLY, Pending, handfuls, is_death, is_over, outcome
+from acoustic_ad.jobs.pending import (
+    CLIPS_AT_ONCE,
+    DEADLINE_S,
+    SINGLY,
+    Pending,
+    handfuls,
+    is_death,
+    is_over,
+    outcome,
+)
 from acoustic_ad.jobs.worker_process import ProgressPipe, Raised, start_worker, work_all
 
 Task = TypeVar("Task")
@@ -27,8 +36,10 @@ Future = Any  # pebble's ProcessFuture, which has no typed result
 
 # Assumed when a file's length is not known yet: bytes a second of 16 kHz, 16 bit, one channel, packed to a half.
 BYTES_A_SECOND = 16_000
-# Of these in flight per worker: enough that none waits for the parent, few enough that an interrupt drops little.
-IN_FLIGHT = 4
+# Clips in flight per worker: enough that none waits for the parent, few enough that an interrupt drops little.
+IN_FLIGHT = 4 * CLIPS_AT_ONCE
+# With fewer than these to do, a worker gets more before results are looked at: storing a batch takes a while.
+IN_RESERVE = 2 * CLIPS_AT_ONCE
 # So long after a deadline the worker would have ended itself, were it not lost.
 LOST_S = 10.0
 LOOK_AGAIN_S = 1.0
@@ -122,10 +133,18 @@ class Workers:
         waiting: deque[Pending] = deque()
         for some in handfuls(tasks, SINGLY * self.count):
             waiting.append(self._submit(function, [task for task, _ in some], [deadline for _, deadline in some]))
-            if len(waiting) >= IN_FLIGHT * self.count or waiting[0].future.done():
+            while waiting and self._is_well_supplied(waiting):
                 yield from self._outcomes(waiting.popleft())
         while waiting:
             yield from self._outcomes(waiting.popleft())
+
+    def _is_well_supplied(self, waiting: Iterable[Pending]) -> bool:
+        """Whether there is time for the first result: workers have enough to do meanwhile, or as much as allowed."""
+        first, *_ = waiting
+        to_do = sum(pending.weight for pending in waiting if not pending.future.done())
+        in_flight = sum(pending.weight for pending in waiting)
+        ready = first.future.done() and to_do >= IN_RESERVE * self.count
+        return ready or in_flight >= IN_FLIGHT * self.count
 
     def _outcomes(self, pending: Pending) -> Iterator[tuple[Any, Any]]:
         """(task, result) of each. Where one of several took the worker along, each shows alone whether it did."""

@@ -240,8 +240,7 @@ def _check_all_was_read(sound: _ForwardFile) -> None:
 
 def _byte_position(sound: _ForwardFile) -> tuple[int, int]:
     """How far the decoder has come in the file, and the file's size."""
-    fd: int = sound.name
-    return os.lseek(fd, 0, os.SEEK_CUR), os.fstat(fd).st_size
+    return os.lseek(sound.name, 0, os.SEEK_CUR), os.fstat(sound.name).st_size
 
 
 def _read(sound: _ForwardFile, buffer: NDArray[Any], position: int) -> NDArray[Any]:
