@@ -26,6 +26,7 @@ IntArray = npt.NDArray[np.int64]
 FRONT_END_VERSION = 1
 POWER_FLOOR = 1e-10  # below the quantisation noise of 16-bit sound
 FLOOR_DB = -100.0
+BANDS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +108,18 @@ def _mel_spectrogram(spec: FeatureSpec) -> Any:
         torch.set_default_dtype(dtype)
 
 
-def _filter_blocks(filters: torch.Tensor) -> list[tuple[int, int, torch.Tensor]]:
-    """Mel filters [bins, mels] cut into eight groups of bands, each with the span of values that it is not zero on.
+def filter_groups(filters: FloatArray) -> list[tuple[int, int, FloatArray]]:
+    """Mel filters [bins, mels] in groups of 16 bands, each with the span of bins on which they are not all zero.
 
-    For a spectrum whose real and imaginary parts stand side by side, so that each filter value stands twice.
+    So narrow a matrix is multiplied quickest, and most of a filter is zero.
     """
-    import torch
-
-    blocks = []
-    for group in filters.repeat_interleave(2, dim=0).chunk(8, dim=1):
-        used = torch.nonzero(group.any(dim=1)).flatten()
-        first, last = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
-        blocks.append((first, last, group[first:last].contiguous()))
-    return blocks
+    groups = []
+    for start in range(0, filters.shape[1], BANDS_AT_ONCE):
+        group = filters[:, start : start + BANDS_AT_ONCE]
+        used = np.flatnonzero(group.any(axis=1))
+        first, end = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
+        groups.append((first, end, np.ascontiguousarray(group[first:end], np.float32)))
+    return groups
 
 
 def in_decibels(power: FloatArray) -> FloatArray:
@@ -135,11 +135,12 @@ class FramedLogMel(ABC):
 
     Frames are centred as in librosa and DCASE code: frame k is centred on sample k * hop, with the ends mirrored, so
     n samples give 1 + n // hop frames. The stream is cut where frames allow, so memory does not grow with length.
-    Whoever computes with it (torch here, numpy in `numpy_log_mel`) says what makes a frame.
+    Whoever transforms the frames (torch here, numpy in `numpy_log_mel`) brings the mel filters [bins, mels].
     """
 
-    def __init__(self, spec: FeatureSpec) -> None:
+    def __init__(self, spec: FeatureSpec, filters: FloatArray) -> None:
         self.spec = spec
+        self._filters = filter_groups(filters)
 
     def __call__(self, waveform: npt.ArrayLike) -> FloatArray:
         """Log-mel [frames, mels] in dB of a whole mono waveform [samples] within -1..1; see `stream`."""
@@ -174,18 +175,25 @@ class FramedLogMel(ABC):
         if len(tail) >= self.spec.n_fft:
             yield self._frames(tail)
 
-    @abstractmethod
     def _frames(self, samples: FloatArray) -> FloatArray:
         """Log-mel [k, mels] in dB of the frames that begin at every hop-th of the samples [n]."""
+        spectrum = self._spectrum(np.ascontiguousarray(samples, np.float32))
+        # Squares added up: the modulus, with its square root, would cost more than the transform.
+        power = np.square(spectrum.real)
+        power += np.square(spectrum.imag)
+        return in_decibels(np.concatenate([power[:, first:end] @ group for first, end, group in self._filters], axis=1))
+
+    @abstractmethod
+    def _spectrum(self, samples: FloatArray) -> npt.NDArray[np.complex64]:
+        """The windowed Fourier transform [k, bins] of those frames."""
 
 
 class LogMel(FramedLogMel):
     """The front-end by torch, which models learn from."""
 
     def __init__(self, spec: FeatureSpec) -> None:
-        super().__init__(spec)
         self._mel = _mel_spectrogram(spec)
-        self._filters = _filter_blocks(self.filters)
+        super().__init__(spec, self.filters.numpy())
 
     @property
     def window(self) -> torch.Tensor:
@@ -201,17 +209,13 @@ class LogMel(FramedLogMel):
 
         return torch.as_tensor(self._mel.mel_scale.fb)
 
-    def _frames(self, samples: FloatArray) -> FloatArray:
+    def _spectrum(self, samples: FloatArray) -> npt.NDArray[np.complex64]:
         import torch
 
         with torch.inference_mode():
-            frames = torch.from_numpy(np.ascontiguousarray(samples)).unfold(0, self.spec.n_fft, self.spec.hop)
-            spectrum = torch.fft.rfft(frames * self.window)
-            # Real and imaginary parts side by side, [frames, 2 bins]: the filters add up their squares, so that no
-            # modulus is taken, whose square root costs more than the transform itself.
-            power = torch.view_as_real(spectrum).square_().flatten(1)
-            mel = torch.cat([power[:, first:last] @ filters for first, last, filters in self._filters], dim=1).numpy()
-        return in_decibels(mel)
+            frames = torch.from_numpy(samples).unfold(0, self.spec.n_fft, self.spec.hop)
+            spectrum: npt.NDArray[np.complex64] = torch.fft.rfft(frames * self.window).numpy()
+            return spectrum
 
 
 Prepare = Callable[[FloatArray, IntArray], FloatArray]  # patches [n, frames, mels] and the clip of each [n]

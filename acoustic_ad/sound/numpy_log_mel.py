@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 import numpy.typing as npt
 
-from acoustic_ad.sound.features import FeatureSpec, FloatArray, FramedLogMel, in_decibels
+from acoustic_ad.sound.features import FeatureSpec, FloatArray, FramedLogMel
 
 Array = npt.NDArray[np.float64]
-# Frames transformed at a time: their spectra stay in the processor's cache.
-FRAMES_AT_ONCE: Final = 64
 
 
 class NumpyLogMel(FramedLogMel):
     """As `LogMel`, in single precision as well."""
 
     def __init__(self, spec: FeatureSpec) -> None:
-        super().__init__(spec)
+        super().__init__(spec, mel_filters(spec).astype(np.float32))
         # Periodic, as torch's: the window of n_fft + 1 samples without its last.
         self._window = np.hanning(spec.n_fft + 1)[:-1].astype(np.float32)
-        filters = mel_filters(spec).astype(np.float32)
-        used = np.flatnonzero(filters.any(axis=1))
-        self._bins = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
-        self._filters = filters[self._bins]
 
-    def _frames(self, samples: FloatArray) -> FloatArray:
-        n_fft, hop = self.spec.n_fft, self.spec.hop
-        windows = np.lib.stride_tricks.sliding_window_view(np.asarray(samples, np.float32), n_fft)[::hop]
-        mel = np.empty((len(windows), self.spec.n_mels), np.float32)
-        for first in range(0, len(windows), FRAMES_AT_ONCE):
-            part = slice(first, first + FRAMES_AT_ONCE)
-            spectrum = np.fft.rfft(windows[part] * self._window, axis=1)[:, self._bins]
-            power = np.square(spectrum.real) + np.square(spectrum.imag)
-            np.matmul(power, self._filters, out=mel[part])
-        return in_decibels(mel)
+    def _spectrum(self, samples: FloatArray) -> npt.NDArray[np.complex64]:
+        frames = np.lib.stride_tricks.sliding_window_view(samples, self.spec.n_fft)[:: self.spec.hop]
+        return np.fft.rfft(frames * self._window, axis=1).astype(np.complex64, copy=False)
 
 
 def mel_filters(spec: FeatureSpec) -> Array:
