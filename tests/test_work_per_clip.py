@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -268,3 +270,27 @@ def test_neither_status_nor_a_run_without_work_goes_through_all_clips(tmp_path: 
             plan_of = store.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
             walks = [step for *_, step in plan_of if step.startswith(("SCAN clip_scores", "SCAN files"))]
             assert all(step.endswith(SMALL_INDICES) for step in walks), (statement, walks)
+
+
+NOT_TO_SCORE = (
+    *("torch._inductor", "torch._dynamo.", "scipy.linalg", "scipy.fft", "scipy.signal", "scipy.stats"),
+    *("sklearn", "librosa", "matplotlib"),
+)
+
+
+def test_scoring_loads_no_compiler_and_nothing_to_learn_by(known: tuple[str, Path], tmp_path: Path) -> None:
+    """Torch's compiler alone takes a second and 100 MB of every worker, and is loaded by a harmless looking call."""
+    _, models = known
+    (file,) = write_clips(tmp_path / "fan", "fan", [40], SECONDS)
+    program = (
+        "import sys, pathlib\n"
+        "from acoustic_ad.jobs.tasks import FileStamp, ScoreTask, score_clip\n"
+        f"file = pathlib.Path({str(file)!r})\n"
+        f"bundle = pathlib.Path({str(Registry(models).bundle_path('fan'))!r})\n"
+        "print(type(score_clip(ScoreTask('clip', file, FileStamp.of(file), bundle))).__name__)\n"
+        f"print(*(name for name in sys.modules if name.startswith({NOT_TO_SCORE})))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    result, loaded = done.stdout.split("\n")[:2]
+    assert result == "Scored"
+    assert not loaded

@@ -20,7 +20,7 @@ from acoustic_ad.detectors.base import (
 from acoustic_ad.detectors.corruption import CorruptionOptions, corrupted
 from acoustic_ad.detectors.folding import DenseUnscored
 from acoustic_ad.detectors.network import NetworkDetector
-from acoustic_ad.detectors.training import TrainingOptions, loss_over, minimise, seeded, to_tensor
+from acoustic_ad.detectors.training import TrainingOptions, loss_over, minimise, reproducible, seeded, to_tensor
 from acoustic_ad.errors import UsageError
 
 
@@ -74,7 +74,7 @@ class DenoisingAutoencoder(NetworkDetector):
         progress: ProgressCallback | None = None,
     ) -> Training:
         """Learn to restore clean patches [N, frames, mels]; stops early on the restoration of `held_out`."""
-        with seeded(self._seed) as rng:
+        with reproducible(self._seed) as rng:
             self._network = _dense_autoencoder(self.options, self.patch_shape)
             if start is not None:
                 self.load_state(start)

@@ -39,6 +39,7 @@ from acoustic_ad.detectors.training import (
     decay,
     descend,
     loss_over,
+    reproducible,
     seeded,
     to_tensor,
     train,
@@ -130,7 +131,7 @@ class Ganomaly(NetworkDetector):
         progress: ProgressCallback | None = None,
     ) -> Training:
         """Learn patches [N, frames, mels] of normal clips against a discriminator, which is not kept."""
-        with seeded(self._seed) as rng:
+        with reproducible(self._seed) as rng:
             game = _Game(self.options, self.patch_shape)
             self._network = game.scored
             if start is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.linalg
+import scipy  # its parts load when first asked for: scoring needs none of them
 import torch
 from pydantic import Field
 from torch import Tensor, nn

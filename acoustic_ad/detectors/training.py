@@ -50,11 +50,21 @@ class TrainingOptions(Options):
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[np.random.Generator]:
-    """Random numbers of torch and numpy from one seed, and deterministic kernels; the caller's state is given back."""
-    was_deterministic = torch.are_deterministic_algorithms_enabled()
+def seeded(seed: int) -> Iterator[None]:
+    """Random numbers of torch from one seed; the caller's state is given back."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def reproducible(seed: int) -> Iterator[np.random.Generator]:
+    """As `seeded`, with numbers of numpy and deterministic kernels: to learn by.
+
+    Not to make a network whose weights are then loaded: torch answers with its whole compiler, a second of imports.
+    """
+    was_deterministic = torch.are_deterministic_algorithms_enabled()
+    with seeded(seed):
         torch.use_deterministic_algorithms(True)
         try:
             yield np.random.default_rng(seed)

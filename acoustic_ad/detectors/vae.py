@@ -38,6 +38,7 @@ from acoustic_ad.detectors.training import (
     decay,
     descend,
     loss_over,
+    reproducible,
     seeded,
     to_tensor,
     train,
@@ -98,7 +99,7 @@ class VariationalAutoencoder(NetworkDetector):
     ) -> Training:
         """Learn patches [N, frames, mels]; stops early on the -ELBO of `held_out` (with the full beta throughout)."""
         limit = HELD_OUT_CONV_PATCHES if self.options.net == "conv" else 20_000
-        with seeded(self._seed) as rng:
+        with reproducible(self._seed) as rng:
             self._network = network = _Network(self.options, self.patch_shape)
             if start is not None:
                 self.load_state(start)
