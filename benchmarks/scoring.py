@@ -4,9 +4,10 @@
     python benchmarks/scoring.py --recipes dae ganomaly --rounds 3
 
 Clips per second are from the first result to the last: start-up (imports, workers, models) is not counted. Processor
-time and memory are of all processes of the run, the time as the difference between a run over all clips and one over a
-tenth of them. The figures to quote are the ratios: absolute times differ from machine to machine. Do not set
-OMP_NUM_THREADS: the loop is timed as it stands, with the libraries' own number of threads, and on one thread.
+time and memory are of all processes of the run: the time as the difference between a run over all clips and one over a
+tenth of them, the memory of the latter (it does not grow with the clips: `clip_growth.py`). The figures to quote are
+the ratios: absolute times differ from machine to machine. Do not set OMP_NUM_THREADS: the loop is timed as it stands,
+with the libraries' own number of threads, and on one thread.
 PyOD's AudioAE takes part where it is installed (`pip install 'pyod[audio]' tqdm`).
 """
 
@@ -65,8 +66,8 @@ class Found:
     peak_mb: list[float] = field(default_factory=list)
 
 
-def run(name: str, clips: list[Path], models: Path, root: Path) -> tuple[float, float, float, int]:
-    """(clips per second, processor seconds of all processes, peak MB of all processes, clips)."""
+def run(name: str, clips: list[Path], models: Path, root: Path, watch: bool) -> tuple[float, float, float, int]:
+    """(clips per second, processor seconds of all processes, peak MB of all processes if watched, clips)."""
     listed = root / "clips.txt"
     listed.write_text("\n".join(map(str, clips)))
     kind = name.partition(",")[0]
@@ -76,9 +77,9 @@ def run(name: str, clips: list[Path], models: Path, root: Path) -> tuple[float, 
     command = [sys.executable, str(HERE / "contestants.py"), kind, str(listed), "--models", str(models)]
     before = os.times()
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
-        watched = _PeakMemory(process.pid)
+        watched = _PeakMemory(process.pid) if watch else None
         answer = json.loads(process.communicate()[0])
-        peak = watched.stop()
+        peak = watched.stop() if watched else math.nan
     _reap_all()
     after = os.times()
     cpu = after.children_user - before.children_user + after.children_system - before.children_system
@@ -172,8 +173,9 @@ def measure(names: list[str], wav: list[Path], flac: list[Path], models: Path, r
     for number in range(rounds):
         for name, one in found.items():
             clips = flac if "FLAC" in name else wav
-            per_s, cpu, peak, count = run(name, clips, models, root)
-            _, small_cpu, _, small = run(name, a_tenth(clips), models, root)
+            # Timed without the looks at its memory, for which the system holds a process up.
+            per_s, cpu, _, count = run(name, clips, models, root, watch=False)
+            _, small_cpu, peak, small = run(name, a_tenth(clips), models, root, watch=True)
             one.per_s.append(per_s)
             one.cpu_ms.append(1e3 * (cpu - small_cpu) / (count - small))
             one.peak_mb.append(peak)
