@@ -17,6 +17,8 @@ def folded(network: nn.Module) -> nn.Module:
     for part in own.modules():
         if isinstance(part, nn.Sequential):
             _fold(part)
+        if isinstance(part, nn.ReLU):
+            part.inplace = True  # it never stands first: what it changes is another layer's answer
     return own
 
 

@@ -31,7 +31,12 @@ _NEXT_STEPS: Final = {
 _unused: bool | None = None  # whether a server was begun that no worker came from; None: not begun
 # Loaded once, before any worker is forked.
 PRELOADED: Final[Mapping[Libraries, list[str]]] = {
-    "torch": ["torch", "acoustic_ad.jobs.clip_work", "acoustic_ad.jobs.workers", "acoustic_ad.jobs.frozen"],
+    "torch": [
+        *("torch", "acoustic_ad.jobs.clip_work", "acoustic_ad.jobs.workers"),
+        *(f"acoustic_ad.detectors.{kind}" for kind in ("dae", "vae", "ganomaly", "mahalanobis")),
+        *("acoustic_ad.scores.calibration", "safetensors.numpy", "threadpoolctl"),
+        "acoustic_ad.jobs.frozen",
+    ],
     "train": ["torch", "acoustic_ad.jobs.train_work", "acoustic_ad.jobs.workers", "acoustic_ad.jobs.frozen"],
     # What the work loads besides, each worker would load again.
     "onnx": [

@@ -24,7 +24,7 @@ DEADLINE_S = 30.0
 # Clips that a worker is handed at a time: to hand over takes the parent about as long as a fifth of a clip takes.
 # The first ones go singly, so that few clips are spread over all workers.
 CLIPS_AT_ONCE = 8
-SINGLY = 8  # a worker
+SINGLY = 4  # a worker
 LONG_S = 2 * DEADLINE_S  # clips with a longer deadline go singly, too
 
 

@@ -18,7 +18,7 @@ from acoustic_ad.jobs import workers as module
 from acoustic_ad.jobs.lazy_workers import LazyWorkers
 from acoustic_ad.jobs.limits import memory_share
 from acoustic_ad.jobs.pending import CLIPS_AT_ONCE, SINGLY, deadline_s, handfuls
-from acoustic_ad.jobs.workers import REVIVALS, Workers, worker_pool
+from acoustic_ad.jobs.workers import IN_FLIGHT, IN_RESERVE, REVIVALS, Workers, worker_pool
 
 
 def is_alive(pid: int) -> bool:
@@ -89,6 +89,17 @@ def test_handfuls_keep_the_order_and_let_long_clips_go_alone():
     found = list(handfuls(tasks, 2))
     assert [one for some in found for one in some] == tasks
     assert [len(some) for some in found] == [1, 1, 8, 2, 1, 1, 8, 8, 1]
+
+
+@pytest.mark.parametrize(("deadline", "least", "most"), [(30.0, IN_RESERVE, IN_FLIGHT), (None, 2, 4), (500.0, 2, 4)])
+def test_workers_are_supplied_before_results_are_looked_at(deadline: float | None, least: int, most: int):
+    """So many tasks are taken ahead that none waits, and no more: results of long clips, as in training, are large."""
+    taken = []
+    with worker_pool(2) as pool:
+        results = pool.map(trouble, ((taken.append(number) or f"fine {number}", deadline) for number in range(400)))
+        next(results)
+        assert 2 * least <= len(taken) <= 2 * most + CLIPS_AT_ONCE
+        assert len(list(results)) == 399
 
 
 def test_no_process_is_left():
