@@ -263,21 +263,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--recipes", nargs="+", default=["dae"])
     parser.add_argument("--contestants", nargs="+", choices=list(NAMES), help="only these")
+    parser.add_argument(
+        "--models", type=Path, help="where models are kept; those of an earlier run are taken as they are"
+    )
     asked = parser.parse_args()
     ctypes.CDLL(None).prctl(CHILDREN_COME_TO_US, 1, 0, 0, 0)
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         print(f"simulating {asked.clips} clips of 10 s")
         wav, flac = make_clips(root, asked.clips)
+        kept = asked.models or root / "models"
         for number, recipe in enumerate(asked.recipes):
-            models = root / "models" / recipe
+            models = kept / recipe
             # Not in this process: it waits for all its children to end, and those of `train` live as long as it does.
             command = [sys.executable, "-m", "acoustic_ad", "train", str(root / "sound"), "--recipe", recipe]
-            subprocess.run([*command, "--models", str(models)], check=True, capture_output=True)
+            if not models.exists():
+                subprocess.run([*command, "--models", str(models)], check=True, capture_output=True)
             print(f"\n## {recipe}\n")
             everybody = [name for name in NAMES if name != "audio_ae" or find_spec("pyod")]
             # One loop for all recipes, that of the first one's network: theirs may not fit its five frames.
-            of_loop = root / "models" / asked.recipes[0]
+            of_loop = kept / asked.recipes[0]
             names = asked.contestants or (AGAINST_THE_LOOP if number else everybody)
             measure(names, wav, flac, models, of_loop, asked.rounds, root)
             print("\n" + stage_table(wav[:100], models))
