@@ -279,6 +279,7 @@ def main() -> None:
             command = [sys.executable, "-m", "acoustic_ad", "train", str(root / "sound"), "--recipe", recipe]
             if not models.exists():
                 subprocess.run([*command, "--models", str(models)], check=True, capture_output=True)
+                _reap_all()  # what it left counts with no contestant
             print(f"\n## {recipe}\n")
             everybody = [name for name in NAMES if name != "audio_ae" or find_spec("pyod")]
             # One loop for all recipes, that of the first one's network: theirs may not fit its five frames.
