@@ -74,6 +74,8 @@ class MachineHealth:
     last_clip_at: datetime | None  # of any readable clip
     episodes: tuple[Episode, ...]  # in the order in which they were raised
     changes: tuple[StateChange, ...]
+    past_changes: tuple[StateChange, ...]  # and, where no `as_of` told the time, with the silences up to the last clip
+    usual_gap_s: float  # without a clip, at most; longer is a silence
     limits: Limits | None  # None without a baseline
     statement: str  # what the limits promise, what was refused; for people
     # What the states rest on, for those who draw it: the clips in order, and the charts over them.

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from operator import itemgetter
-from typing import Final
+from datetime import UTC, datetime
 
 import numpy as np
 
 from acoustic_ad.health.baseline import Baseline
 from acoustic_ad.health.charts import SLOW
-from acoustic_ad.health.clip_table import STATUSES, ClipPoint, ClipTable, micros_of, seconds_of
+from acoustic_ad.health.clip_table import ClipPoint, ClipTable, micros_of, seconds_of
 from acoustic_ad.health.excursions import Excursion, Level
 from acoustic_ad.health.feedback import found_by_people
-from acoustic_ad.health.gaps import longest_usual_gap
 from acoustic_ad.health.hearing import DAY_S, Hearing, Scored, Stretch, hear
-from acoustic_ad.health.policy import NE107, Policy, State
+from acoustic_ad.health.policy import NE107, Policy
 from acoustic_ad.health.records import BECAME_ALARM, Episode, Event, EventKind, MachineHealth, StateChange
+from acoustic_ad.health.states import Heard, seen_states
 from acoustic_ad.health.trend import Trend, trend_of
 
 __all__ = [
@@ -32,11 +29,6 @@ __all__ = [
     "Trend",
     "machine_health",
 ]
-
-_RULES: Final[dict[State, str]] = {
-    "off": "the newest clip is of a machine that is off",
-    "sensor_fault": "the newest clip shows a broken sensor",
-}
 
 
 def machine_health(
@@ -56,21 +48,22 @@ def machine_health(
     past = sorted((event for event in events if as_of is None or event.at <= as_of), key=_event_order)
     scored = ordered.scored()
     maintenance = [event.at for event in past if event.kind == "maintenance"]
-    heard: list[_Heard] = []
+    heard: list[Heard] = []
     episodes: list[Episode] = []
     hearing = None
     if len(scored):
         hearing = hear(policy, baselines, _arrays(scored), _seconds(maintenance))
         teller = _Teller(policy, hearing, scored, maintenance, past)
         heard, episodes = teller.heard(), teller.episodes()
-    changes, now = _states(heard, ordered, as_of, policy)
+    seen = seen_states(heard, ordered, as_of, policy)
+    now = seen.now
     limits = hearing.limits[hearing.which[-1]] if hearing is not None else None
     # What the clips before a maintenance said is no word on the machine after it.
     current = hearing is not None and not any(at > scored.at(-1) for at in maintenance)
     return MachineHealth(
         state=now.state if now else "no_data",
         since=now.at if now else None,
-        previous=changes[-1].previous if changes else "no_data",
+        previous=seen.changes[-1].previous if seen.changes else "no_data",
         rule=now.rule if now else "no clips",
         ne107=NE107[now.state if now else "no_data"],
         heard=heard[-1].state if heard else "no_data",
@@ -79,21 +72,14 @@ def machine_health(
         clips=len(scored),
         last_clip_at=ordered.at(-1) if len(ordered) else None,
         episodes=tuple(episodes),
-        changes=tuple(changes),
+        changes=seen.changes,
+        past_changes=seen.past_changes,
+        usual_gap_s=seen.usual_gap_s,
         limits=limits,
         statement=_statement(hearing, baselines, scored),
         hearing=hearing,
         scored=scored,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    """From `at` on the scored clips say `state`."""
-
-    at: datetime
-    state: State
-    rule: str
 
 
 def _event_order(event: Event) -> tuple[datetime, str, str, str]:
@@ -123,29 +109,29 @@ class _Teller:
         self.policy, self.hearing, self.scored = policy, hearing, scored
         self.maintenance, self.events = maintenance, events
 
-    def heard(self) -> list[_Heard]:
+    def heard(self) -> list[Heard]:
         """What the clips say, change by change, the first at the first scored clip."""
         found = []
         for stretch in self.hearing.stretches:
             found += self._learning(stretch)
             for one in stretch.excursions:
-                found.append(_Heard(self._at(one.start), one.level, self._rule(stretch, one)))
+                found.append(Heard(self._at(one.start), one.level, self._rule(stretch, one)))
                 if one.end is not None and not one.became_alarm:
-                    found.append(_Heard(self._at(one.end), "normal", self._calm_rule(one)))
+                    found.append(Heard(self._at(one.end), "normal", self._calm_rule(one)))
         after = [at for at in self.maintenance if at > self.scored.at(-1)]
-        found += [_Heard(at, "learning", self._relearning()) for at in after]
+        found += [Heard(at, "learning", self._relearning()) for at in after]
         return found
 
     def episodes(self) -> list[Episode]:
         """All excursions, as what operators deal with."""
         return [self._episode(stretch, one) for stretch in self.hearing.stretches for one in stretch.excursions]
 
-    def _learning(self, stretch: Stretch) -> list[_Heard]:
+    def _learning(self, stretch: Stretch) -> list[Heard]:
         begun = self._begun(stretch)
         found = []
         if stretch.learning:
             rule = self._relearning() if stretch.maintained else f"fewer than {self.policy.learning_clips} scored clips"
-            found.append(_Heard(begun, "learning", rule))
+            found.append(Heard(begun, "learning", rule))
         if stretch.end - stretch.first > stretch.learning:
             first = self._at(stretch.first + stretch.learning) if stretch.learning else begun
             rule = "all charts below their limits"
@@ -153,7 +139,7 @@ class _Teller:
                 rule = f"the old baseline stays: {stretch.refused}"
             elif stretch.maintained and stretch.learning:
                 rule = f"new baseline of {self.policy.relearn_clips} clips"
-            found.append(_Heard(first, "normal", rule))
+            found.append(Heard(first, "normal", rule))
         return found
 
     def _begun(self, stretch: Stretch) -> datetime:
@@ -207,57 +193,6 @@ class _Teller:
 
     def _at(self, clip: int) -> datetime:
         return self.scored.at(clip)
-
-
-def _states(
-    heard: Sequence[_Heard], ordered: ClipTable, as_of: datetime | None, policy: Policy
-) -> tuple[list[StateChange], _Heard | None]:
-    """All changes of the state that people see, and the one that holds at the end, None without clips.
-
-    no_data comes before a broken sensor or a machine that is off, and both before what was heard last, which comes back
-    as old as it was.
-    """
-    layers = [heard, _sensor(ordered), _silences(ordered, as_of, policy)]
-    points = sorted(((one.at, layer, one) for layer, ones in enumerate(layers) for one in ones), key=itemgetter(0, 1))
-    latest: list[_Heard | None] = [None, None, None]
-    changes: list[StateChange] = []
-    shown: _Heard | None = None
-    for number, (at, layer, one) in enumerate(points):
-        latest[layer] = one
-        if number + 1 < len(points) and points[number + 1][0] == at:
-            continue
-        now = next((one for one in reversed(latest[1:]) if one and one.state != "normal"), latest[0])
-        if now is not None and (shown is None or now.state != shown.state):
-            changes.append(StateChange(at, now.state, "no_data" if shown is None else shown.state, now.rule))
-        shown = now
-    return changes, shown
-
-
-def _sensor(ordered: ClipTable) -> list[_Heard]:
-    """When the machine was off or its sensor broken, and when it was heard again: "normal"."""
-    found = []
-    for number in np.flatnonzero(np.diff(ordered.status, prepend=-1)).tolist():
-        status = STATUSES[ordered.status[number]]
-        state: State = "off" if status == "off" else "sensor_fault"
-        if status == "scored":
-            state = "normal"
-        found.append(_Heard(ordered.at(number), state, _RULES.get(state, "")))
-    return found
-
-
-def _silences(ordered: ClipTable, as_of: datetime | None, policy: Policy) -> list[_Heard]:
-    """When silences came to last longer than is usual, and when clips came again: "normal"."""
-    if as_of is None or not len(ordered):
-        return []
-    times = seconds_of(ordered.micros)
-    usual = longest_usual_gap(times, policy)
-    rule = f"no clip for more than {usual / 3600:.3g} h, the longest that is usual here"
-    found = []
-    for number in np.flatnonzero(np.diff(times, append=_seconds([as_of])) > usual).tolist():
-        found.append(_Heard(ordered.at(number) + timedelta(seconds=usual), "no_data", rule))
-        if number + 1 < len(ordered):
-            found.append(_Heard(ordered.at(number + 1), "normal", ""))
-    return found
 
 
 def _trend(policy: Policy, hearing: Hearing) -> Trend | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import sqlalchemy as sa
 
 from acoustic_ad.jobs.schema import clip_scores, utc_text
-from acoustic_ad.jobs.store import Store, newest_of
+from acoustic_ad.jobs.store import Store
 
 Array = npt.NDArray[np.float64]
 
@@ -46,20 +47,10 @@ def stored_history(store: Store, machine: str, begin: datetime, end: datetime, h
     first = max(begin, end - timedelta(days=MOST_DAYS))
     days = _days(first, end)
     edges = third_octaves(highest_hz)
-    clips = clip_scores.c
-    chosen = (
-        (clips.machine == machine)
-        & (clips.status == "scored")
-        & (clips.recorded_at >= utc_text(first))
-        & (clips.recorded_at <= utc_text(end))
-        & (clips.id == newest_of(clip_scores))
-    )
-    day = sa.func.substr(clips.recorded_at, 1, 10)
     with store.reading() as connection:
-        heard_on = sa.select(day, sa.func.count()).where(chosen).group_by(day)
-        counts = {str(at): int(count) for at, count in connection.execute(heard_on)}
-        outstanding = sa.select(day, clips.bands).where(chosen, clips.bands != "[]")
-        loud = [(at, json.loads(bands)) for at, bands in connection.execute(outstanding)]
+        heard = _bands_by_day(connection, machine, first, end)
+    counts = Counter(day for day, _ in heard)
+    loud = [(day, json.loads(bands)) for day, bands in heard if bands is not None]
     if not counts:
         return None
     total = np.zeros((len(days), len(edges) - 1))
@@ -67,9 +58,32 @@ def stored_history(store: Store, machine: str, begin: datetime, end: datetime, h
     for at, bands in loud:
         if at in place:
             total[place[at]] += _excess(bands, edges)
-    heard = np.array([counts.get(one.isoformat(), 0) for one in days], np.float64)
+    clips = np.array([counts[one.isoformat()] for one in days], np.float64)
     with np.errstate(invalid="ignore"):
-        return BandHistory(tuple(days), tuple(edges.tolist()), total / np.where(heard > 0, heard, np.nan)[:, None], 0)
+        return BandHistory(tuple(days), tuple(edges.tolist()), total / np.where(clips > 0, clips, np.nan)[:, None], 0)
+
+
+def _bands_by_day(
+    connection: sa.Connection, machine: str, first: datetime, end: datetime
+) -> list[tuple[str, str | None]]:
+    """(day, bands as JSON or None where none stood out) of the scored clips, each by its newest row.
+
+    Which row is the newest is found here: the database would look it up clip by clip, and take three times as long.
+    """
+    clips = clip_scores.c
+    day, bands = sa.func.substr(clips.recorded_at, 1, 10), sa.func.nullif(clips.bands, "[]")
+    query = sa.select(clips.sha256, clips.id, clips.status, day, bands).where(
+        clips.machine == machine,
+        clips.model.is_not(None),
+        clips.recorded_at >= utc_text(first),
+        clips.recorded_at <= utc_text(end),
+    )
+    newest: dict[str, Any] = {}
+    for row in connection.execute(query).all():
+        known = newest.get(row[0])
+        if known is None or known[1] < row[1]:
+            newest[row[0]] = row
+    return [(at, outstanding) for _, _, status, at, outstanding in newest.values() if status == "scored"]
 
 
 def heard_history(

@@ -27,6 +27,8 @@ from acoustic_ad.jobs.alarm_schema import AlarmRow
 from acoustic_ad.jobs.baselines import Baselines
 from acoustic_ad.jobs.explanation import Explanation, explain, speaking_clips
 from acoustic_ad.jobs.history import History, Mark, history_of, keep_read, mark_of, rows_of_contents
+from acoustic_ad.jobs.kept_lives import PackedLife, keep_life, packed_life
+from acoustic_ad.jobs.life import is_coarse, life_of
 from acoustic_ad.jobs.limit_memory import limits_remembered
 from acoustic_ad.jobs.machine_facts import machine_row
 from acoustic_ad.jobs.many_rows import many_rows
@@ -59,6 +61,7 @@ class _ToKeep(NamedTuple):
     mark: Mark  # of the history that it was told from
     row: MachineRow
     alarms: list[AlarmRow]
+    life: PackedLife | None  # None: too short for a copy
 
 
 def refresh(store: Store, models: Path, machines: Sequence[str], trust: Trust | None = None) -> None:
@@ -82,20 +85,33 @@ def _told(store: Store, baselines: Baselines, machine: str) -> _ToKeep:
     history = history_of(store, machine)
     keep_read(store, history)
     found = tell(store, baselines, history)
-    return _ToKeep(history.mark, found.row, found.alarms)
+    return _ToKeep(history.mark, found.row, found.alarms, _packed(store, found))
+
+
+def _packed(store: Store, told: Told) -> PackedLife | None:
+    if not len(told.points) or told.health.last_clip_at is None:
+        return None
+    first, last = told.points.at(0), told.health.last_clip_at
+    if not is_coarse(told.health.clips, first, last):
+        return None
+    with store.reading() as connection:
+        return packed_life(connection, told.row.machine, life_of(told.health, first, last))
 
 
 def _keep(connection: sa.Connection, told: Iterable[_ToKeep], insist: bool) -> list[str]:
     """Write down what was told; returns the machines of which more has become known meanwhile, which are left out."""
-    changed, rows = [], []
+    changed, kept = [], []
     for found in told:
         machine = found.row.machine
         if mark_of(connection, machine) != found.mark and not insist:
             changed.append(machine)
             continue
-        rows.append(found.row)
+        kept.append(found)
         settle(connection, machine, found.alarms, life_at())
-    write_machines(connection, rows)
+    write_machines(connection, [found.row for found in kept])
+    for found in kept:
+        if found.life is not None:
+            keep_life(connection, found.row, found.life)
     return changed
 
 

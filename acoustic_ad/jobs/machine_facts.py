@@ -11,7 +11,6 @@ from typing import Any, Final
 import numpy as np
 
 from acoustic_ad.health.clip_table import ClipTable, seconds_of
-from acoustic_ad.health.gaps import longest_usual_gap
 from acoustic_ad.health.policy import WORDS, Policy
 from acoustic_ad.health.timeline import MachineHealth
 from acoustic_ad.jobs.alarm_rows import open_alarm
@@ -61,7 +60,7 @@ def machine_row(
         "false_alarms": _promise(health),
         "statement": health.statement,
         "coverage": None if coverage is None else coverage.as_json(),
-        "silent_after": _silent_after(points, policy),
+        "silent_after": _silent_after(health),
         "recent_z": _recent(points),
         "live": last is not None and datetime.fromisoformat(last.scored_at) - last.recorded_at <= LIVE,
     }
@@ -93,11 +92,11 @@ def _stands_out(health: MachineHealth, raised: AlarmRow | None, reason: str | No
     return f"{fault}; {WORDS[health.heard]} before that: {heard}" if heard else fault
 
 
-def _silent_after(points: ClipTable, policy: Policy) -> str | None:
+def _silent_after(health: MachineHealth) -> str | None:
     """From when on, without another clip, the machine has been silent for longer than is usual."""
-    if not len(points):
+    if health.last_clip_at is None:
         return None
-    return utc_text(points.at(-1) + timedelta(seconds=longest_usual_gap(seconds_of(points.micros), policy)))
+    return utc_text(health.last_clip_at + timedelta(seconds=health.usual_gap_s))
 
 
 def _promise(health: MachineHealth) -> dict[str, Any] | None:

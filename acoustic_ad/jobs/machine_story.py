@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from acoustic_ad.health.charts import SLOW
-from acoustic_ad.health.clip_table import ClipTable, micros_of
-from acoustic_ad.health.hearing import Hearing
-from acoustic_ad.health.policy import ALARM_INDEX, WARNING_INDEX
+from acoustic_ad.health.clip_table import Numbers, micros_of, time_of
+from acoustic_ad.health.life_points import LifePoints
 from acoustic_ad.health.timeline import StateChange
+from acoustic_ad.jobs.alarm_book import events_of
 from acoustic_ad.jobs.alarm_list import alarm_list
 from acoustic_ad.jobs.alarm_schema import AlarmRow, EventRow
 from acoustic_ad.jobs.baselines import Baselines
-from acoustic_ad.jobs.fleet_health import Told, tell
+from acoustic_ad.jobs.fleet_health import tell
 from acoustic_ad.jobs.history import history_of, rows_of_contents
+from acoustic_ad.jobs.kept_lives import read_life
+from acoustic_ad.jobs.life import Life, begin_of, changes_since, is_coarse, life_of
 from acoustic_ad.jobs.many_rows import many_rows
 from acoustic_ad.jobs.schema import ClipRow
 from acoustic_ad.jobs.store import Store
 
-Array = npt.NDArray[np.float64]
-
 BINS: Final = 300  # of the time axis: two points each are more than a phone can show
 WORST: Final = 3  # clips to listen to
+CALM_Z: Final = 1.0  # of a usual clip
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,6 @@ class MachineStory:
     """What is shown of one machine."""
 
     machine: str
-    told: Told
     points: tuple[StoryPoint, ...]  # of each stretch of time the most unusual clip and a usual one, by time
     clips: int  # scored clips in the window, of which `points` are some
     changes: tuple[StateChange, ...]
@@ -64,29 +62,29 @@ def machine_story(
 ) -> MachineStory | None:
     """The story of the last `days` days (None: all) up to `as_of` (None: the last clip); None without a clip.
 
-    States and charts rest on everything that was heard before the window, too.
+    States and charts rest on everything that was heard before the window, too. Of a long life, it is told by its copy
+    in the store, where there is one.
     """
-    history = history_of(store, machine)
-    told = tell(store, baselines, history, as_of=as_of)
-    scored, hearing = told.health.scored, told.health.hearing
-    seen = history.clips.until(as_of)
-    if not seen:
+    with store.reading() as connection:
+        life = read_life(connection, machine, as_of, days)
+        events = events_of(connection, machine)
+    life = life or _told(store, baselines, machine, days, as_of)
+    if life is None:
         return None
-    first, last = history.clips.at(0), history.clips.at(seen - 1)
-    end = last if as_of is None else as_of
-    begin = first if days is None else max(first, end - timedelta(days=days))
-    chosen = _chosen(scored, hearing, begin, end)
-    worst, usual = _to_hear(told, scored, begin)
-    wanted = {scored.key(number) for number in chosen} | {*worst, *([usual] if usual else [])}
-    rows = rows_of_contents(store, machine, wanted)
+    end = as_of or life.last
+    begin = begin_of(life.first, end, days)
+    window = life.points.since(micros_of(begin))
+    chosen = window.take(_chosen(window, begin, end))
+    worst, usual = _to_hear(life, begin)
+    keys = [chosen.key(number) for number in range(len(chosen))]
+    rows = rows_of_contents(store, machine, {*keys, *worst, *([usual] if usual else [])})
     return MachineStory(
         machine,
-        told,
-        _points(scored, hearing, [number for number in chosen if scored.key(number) in rows], rows),
-        int(((micros_of(begin) <= scored.micros) & (scored.micros <= micros_of(end))).sum()),
-        told.health.changes,
+        _points(chosen, keys, rows),
+        int(window.stands_for.sum()),
+        changes_since(begin, life.changes),
         tuple(alarm for alarm, _ in alarm_list(store, machine)),
-        tuple(one for one in history.events if begin <= one.at),
+        tuple(one for one in events if begin <= one.at),
         begin,
         end,
         tuple(rows[key] for key in worst if key in rows),
@@ -94,66 +92,55 @@ def machine_story(
     )
 
 
-def _chosen(scored: ClipTable, hearing: Hearing | None, begin: datetime, end: datetime) -> list[int]:
+def _told(store: Store, baselines: Baselines, machine: str, days: float | None, as_of: datetime | None) -> Life | None:
+    """The machine's life from all its clips, thinned out as its copy would be."""
+    history = history_of(store, machine)
+    seen = history.clips.until(as_of)
+    if not seen:
+        return None
+    health = tell(store, baselines, history, as_of=as_of).health
+    life = life_of(health, history.clips.at(0), history.clips.at(seen - 1))
+    end = as_of or life.last
+    return life.thinned() if is_coarse(health.clips, begin_of(life.first, end, days), end) else life
+
+
+def _chosen(points: LifePoints, begin: datetime, end: datetime) -> Numbers:
     """Numbers of the clips to show: of each part of the window the most unusual one, the middle one and the last."""
-    if hearing is None:
-        return []
-    first = int(np.searchsorted(hearing.times, begin.timestamp()))
-    times, z = hearing.times[first:], hearing.z[first:]
-    if times.size <= 2 * BINS:
-        return list(range(first, len(scored)))
-    span = max(end.timestamp() - begin.timestamp(), 1.0)
-    bins = np.minimum(((times - begin.timestamp()) / span * BINS).astype(np.intp), BINS - 1)
+    if len(points) <= 2 * BINS:
+        return np.arange(len(points))
+    first = micros_of(begin)
+    bins = np.minimum((points.micros - first) * BINS // max(micros_of(end) - first, 1), BINS - 1)
     starts = np.flatnonzero(np.diff(bins, prepend=-1))
-    found: set[int] = {times.size - 1}
-    for low, high in zip(starts.tolist(), [*starts.tolist()[1:], times.size], strict=True):
-        order = np.argsort(z[low:high], kind="stable")
+    found: set[int] = {len(points) - 1}
+    for low, high in zip(starts.tolist(), [*starts.tolist()[1:], len(points)], strict=True):
+        order = np.argsort(points.z[low:high], kind="stable")
         found |= {low + int(order[-1]), low + int(order[order.size // 2])}
-    return [first + number for number in sorted(found)]
+    return np.array(sorted(found), np.intp)
 
 
-def _points(
-    scored: ClipTable, hearing: Hearing | None, chosen: Sequence[int], rows: dict[str, ClipRow]
-) -> tuple[StoryPoint, ...]:
-    if hearing is None:
-        return ()
-    slow = _slow_index(hearing)
+def _points(chosen: LifePoints, keys: Sequence[str], rows: dict[str, ClipRow]) -> tuple[StoryPoint, ...]:
     return tuple(
         StoryPoint(
-            scored.at(number),
-            float(hearing.z[number]),
-            float(hearing.index[number]),
-            float(slow[number]),
-            rows[scored.key(number)],
+            time_of(chosen.micros[number]),
+            float(chosen.z[number]),
+            float(chosen.index[number]),
+            float(chosen.slow[number]),
+            rows[key],
         )
-        for number in chosen
+        for number, key in enumerate(keys)
+        if key in rows
     )
 
 
-def _slow_index(hearing: Hearing) -> Array:
-    """The slow EWMA [T] on the scale of the index: 50 at its own warning limit, 80 at its own alarm limit."""
-    charts = [next(n for n, chart in enumerate(one.charts) if chart.chart == SLOW) for one in hearing.limits]
-    limits = np.array(
-        [[one.charts[n].warning, one.charts[n].alarm] for one, n in zip(hearing.limits, charts, strict=True)]
-    )
-    warning, alarm = limits[hearing.which].T
-    value = hearing.statistics[charts[0]]
-    beyond = WARNING_INDEX + (value - warning) * (ALARM_INDEX - WARNING_INDEX) / (alarm - warning)
-    found: Array = np.clip(np.where(value <= warning, value / warning * WARNING_INDEX, beyond), 0.0, 100.0)
-    return found
-
-
-def _to_hear(told: Told, scored: ClipTable, begin: datetime) -> tuple[list[str], str | None]:
+def _to_hear(life: Life, begin: datetime) -> tuple[list[str], str | None]:
     """Keys of the three clips to listen to, and of one of the healthy machine, the latest before what stands out."""
-    episodes = told.health.episodes
-    standing = [one for one in episodes if one.cleared_at is None]
-    last = max(standing, key=lambda one: (one.level == "alarm", one.raised_at), default=None)
-    recent = np.flatnonzero(scored.micros >= micros_of(begin))
-    by_z = recent[np.lexsort((scored.micros[recent], -scored.z[recent]))]
-    worst = list(last.worst) if last is not None else [scored.key(number) for number in by_z[:WORST].tolist()]
-    before = last.began_at if last is not None else datetime.max.replace(tzinfo=UTC)
-    calm = np.flatnonzero((scored.micros < micros_of(before)) & (np.abs(scored.z) < 1.0)).tolist() or [
-        number for number in np.flatnonzero(scored.z < 1.0).tolist() if scored.key(number) not in worst
+    points = life.points.since(micros_of(life.heard_from(begin)))
+    recent = points.since(micros_of(begin))
+    by_z = np.lexsort((recent.micros, -recent.z))
+    worst = life.standing.worst if life.standing else [recent.key(number) for number in by_z[:WORST].tolist()]
+    before = life.standing.began_at if life.standing else datetime.max.replace(tzinfo=UTC)
+    calm = np.flatnonzero((points.micros < micros_of(before)) & (np.abs(points.z) < CALM_Z)).tolist() or [
+        number for number in np.flatnonzero(points.z < CALM_Z).tolist() if points.key(number) not in worst
     ]
-    usual = min(calm[-20:], key=lambda number: abs(scored.z[number]), default=None)
-    return worst, None if usual is None else scored.key(usual)
+    usual = min(calm[-20:], key=lambda number: abs(points.z[number]), default=None)
+    return worst, None if usual is None else points.key(usual)

@@ -16,7 +16,7 @@ from acoustic_ad.jobs.alarm_schema import NEW_ALARM_COLUMNS, NEW_TABLES
 from acoustic_ad.jobs.limit_schema import found_limits
 from acoustic_ad.jobs.outbox_schema import outbox
 from acoustic_ad.jobs.schema import clip_scores, files, metadata, schema_version
-from acoustic_ad.jobs.upkeep_schema import kept_clips, machine_days
+from acoustic_ad.jobs.upkeep_schema import kept_clips, kept_lives, life_parts, machine_days
 
 
 def _to_schema_2(connection: sa.Connection) -> None:
@@ -50,6 +50,13 @@ def _add_kept_clips(connection: sa.Connection) -> None:
         index.create(connection, checkfirst=True)
 
 
+def _add_kept_lives(connection: sa.Connection) -> None:
+    """Lives that pages show without telling them anew, and labelled clips that they find fast."""
+    add_tables(connection, kept_lives, life_parts)
+    for index in clip_scores.indexes:
+        index.create(connection, checkfirst=True)
+
+
 # Step n (from 0) makes schema n + 2 of schema n + 1. The schema that was out before a new step goes to the tests, too.
 STEPS: Final[tuple[Callable[[sa.Connection], None], ...]] = (
     _to_schema_2,
@@ -57,6 +64,7 @@ STEPS: Final[tuple[Callable[[sa.Connection], None], ...]] = (
     _add_machine_days,
     _add_found_limits,
     _add_kept_clips,
+    _add_kept_lives,
 )
 SCHEMA_VERSION: Final = 1 + len(STEPS)
 

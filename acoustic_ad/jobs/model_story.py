@@ -12,7 +12,7 @@ import numpy.typing as npt
 import sqlalchemy as sa
 
 from acoustic_ad.errors import BundleError
-from acoustic_ad.jobs.schema import clip_scores
+from acoustic_ad.jobs.schema import IS_LABELLED, clip_scores
 from acoustic_ad.jobs.store import Store, newest_of
 from acoustic_ad.models.bundle_info import BundleInfo
 from acoustic_ad.models.registry import Registry
@@ -83,6 +83,7 @@ def _labelled(store: Store, machine: str, model: str, faults: Mapping[tuple[str,
     clips = clip_scores.c
     query = sa.select(clips.clip_id, clips.score, clips.label).where(
         clips.machine == machine,
+        IS_LABELLED,
         clips.status == "scored",
         clips.model == model,
         clips.label.in_(("normal", "anomaly")),

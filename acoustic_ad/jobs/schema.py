@@ -131,6 +131,12 @@ class MachineRow:
 
 metadata = sa.MetaData()
 
+
+def _only(where: sa.ColumnElement[bool]) -> dict[str, Any]:
+    """That an index is of some rows only."""
+    return {"sqlite_where": where, "postgresql_where": where}
+
+
 schema_version = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, nullable=False))
 
 runs = sa.Table(
@@ -182,16 +188,12 @@ sa.Index("clips_by_time", clip_scores.c.machine, clip_scores.c.recorded_at)
 
 # Written into the statement, because SQLite uses a partial index only where it can see the value.
 IS_FAILED: Final = clip_scores.c.status == sa.literal_column("'failed'")
-sa.Index(
-    "one_failed_row",
-    clip_scores.c.root,
-    clip_scores.c.clip_id,
-    clip_scores.c.machine,
-    unique=True,
-    sqlite_where=IS_FAILED,
-    postgresql_where=IS_FAILED,
-)
-sa.Index("failed_by_machine", clip_scores.c.machine, sqlite_where=IS_FAILED, postgresql_where=IS_FAILED)
+_of_failed = (clip_scores.c.root, clip_scores.c.clip_id, clip_scores.c.machine)
+sa.Index("one_failed_row", *_of_failed, unique=True, **_only(IS_FAILED))
+sa.Index("failed_by_machine", clip_scores.c.machine, **_only(IS_FAILED))
+# Of a million clips people label a few.
+IS_LABELLED: Final = clip_scores.c.label != sa.literal_column("'unknown'")
+sa.Index("labelled_by_time", clip_scores.c.machine, clip_scores.c.recorded_at, **_only(IS_LABELLED))
 
 files = sa.Table(
     "files",
@@ -211,7 +213,7 @@ files = sa.Table(
     sa.Column("pruned_at", Text),
 )
 IS_BROKEN: Final = files.c.outcome == sa.literal_column("'sensor_fault'")
-sa.Index("files_of_broken_sensors", files.c.machine, sqlite_where=IS_BROKEN, postgresql_where=IS_BROKEN)
+sa.Index("files_of_broken_sensors", files.c.machine, **_only(IS_BROKEN))
 
 machines = sa.Table(
     "machines",

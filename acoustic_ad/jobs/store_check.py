@@ -11,6 +11,7 @@ from acoustic_ad.jobs import migration
 from acoustic_ad.jobs.alarm_schema import alarms, events
 from acoustic_ad.jobs.day_traces import damaged_days
 from acoustic_ad.jobs.kept_clips import wrongly_kept
+from acoustic_ad.jobs.kept_lives import damaged_lives
 from acoustic_ad.jobs.schema import clip_scores, machines, metadata
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.sound.clip import one_line
@@ -43,6 +44,7 @@ def check_store(store: Store) -> StoreCheck:
         clips: dict[str, int] = {row[0]: row[1] for row in connection.execute(by_status.order_by(clip_scores.c.status))}
         kind, schema = connection.dialect.name, migration.version_of(connection) or 0
         further = _orphans(connection) + damaged_days(connection) + wrongly_kept(connection)
+        further += damaged_lives(connection)
     return StoreCheck(store.name, kind, schema, rows, clips, store.cut_short(), store.integrity() + further)
 
 

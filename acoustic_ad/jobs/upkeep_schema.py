@@ -40,3 +40,19 @@ kept_clips = sa.Table(
     sa.Column("pruned_at", Text),  # the latest of them
     sa.Column("data", sa.LargeBinary, nullable=False),
 )
+
+# A machine's life as its page shows it, see `life`: `head` is JSON, and holds for the row of `machines` that it names.
+kept_lives = sa.Table(
+    "kept_lives",
+    metadata,
+    sa.Column("machine", Text, primary_key=True),
+    sa.Column("head", Text, nullable=False),
+)
+life_parts = sa.Table(
+    "life_parts",
+    metadata,
+    sa.Column("machine", Text, primary_key=True),
+    sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),  # ten days each, since 1970
+    sa.Column("digest", Text, nullable=False),  # before `data`: databases read no further for it
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)

@@ -285,10 +285,29 @@ CREATE TABLE found_limits (
 UPDATE schema_version SET version = 5;
 """
 
+# Schema 6 had one table more, and an index.
+CLIPS_OF_6 = """
+CREATE TABLE kept_clips (
+    machine TEXT NOT NULL,
+    part INTEGER NOT NULL,
+    clips INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    rows BIGINT NOT NULL,
+    ids BIGINT NOT NULL,
+    days INTEGER NOT NULL,
+    pruned_at TEXT,
+    data BLOB NOT NULL,
+    PRIMARY KEY (machine, part)
+);
+CREATE INDEX failed_by_machine ON clip_scores (machine) WHERE status = 'failed';
+UPDATE schema_version SET version = 6;
+"""
+
 OLD = {
     1: SCHEMA_1 + ROWS_1,
     2: SCHEMA_2 + ROWS_2,
     3: SCHEMA_2 + ROWS_2 + OUTBOX_OF_3,
     4: SCHEMA_2 + ROWS_2 + OUTBOX_OF_3 + DAYS_OF_4,
     5: SCHEMA_2 + ROWS_2 + OUTBOX_OF_3 + DAYS_OF_4 + LIMITS_OF_5,
+    6: SCHEMA_2 + ROWS_2 + OUTBOX_OF_3 + DAYS_OF_4 + LIMITS_OF_5 + CLIPS_OF_6,
 }

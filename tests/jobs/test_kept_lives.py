@@ -1,0 +1,234 @@
+"""The copy of a machine's life changes nothing of what its page shows, and is written a little at a time."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from hypothesis import given, settings
+from plant import BEGIN, Plant, faulty, normal
+from test_kept_clips import JOBS, Clip, Known, follow, run_job
+
+from acoustic_ad.health import life_points
+from acoustic_ad.health.life_points import BIN, DAY, LifePoints
+from acoustic_ad.jobs import fleet_health, kept_lives, life, machine_story
+from acoustic_ad.jobs.alarm_book import add_event
+from acoustic_ad.jobs.alarm_schema import EventRow
+from acoustic_ad.jobs.baselines import Baselines
+from acoustic_ad.jobs.fleet_health import note_clips, refresh
+from acoustic_ad.jobs.kept_lives import read_life
+from acoustic_ad.jobs.machine_story import MachineStory
+from acoustic_ad.jobs.store import Store
+from acoustic_ad.jobs.store_check import check_store
+from acoustic_ad.jobs.upkeep_schema import kept_lives as heads
+from acoustic_ad.jobs.upkeep_schema import life_parts
+
+WINDOWS = (None, 0.5, 2.0, 3.3, 90.0)
+LATER = (None, timedelta(0), timedelta(hours=3), timedelta(days=40))
+
+
+@contextmanager
+def small_lives() -> Iterator[None]:
+    """Lives of a day, in parts of one."""
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(life, "FEWEST", 5))
+        stack.enter_context(patch.object(life, "SHORTEST", timedelta(days=1)))
+        stack.enter_context(patch.object(life, "CALM_BEFORE", timedelta(days=1)))
+        stack.enter_context(patch.object(kept_lives, "PART", DAY))
+        stack.enter_context(patch.object(machine_story, "BINS", 20))
+        yield
+
+
+def story_without(store: Store, baselines: Baselines, **asked: object) -> MachineStory | None:
+    with patch.object(machine_story, "read_life", lambda *asked: None):
+        return machine_story.machine_story(store, baselines, "fan", **asked)  # type: ignore[arg-type]
+
+
+@settings(max_examples=25, deadline=None)
+@given(JOBS)
+def test_the_page_shows_the_same_with_and_without_it(jobs: list[tuple[list[Clip], tuple[str, int]]]) -> None:
+    """As for clips: whatever clips, in whatever order, with events and after prunes."""
+    with ExitStack() as stack:
+        stack.enter_context(small_lives())
+        stack.enter_context(patch.object(fleet_health, "Baselines", lambda *asked: Known()))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        store = stack.enter_context(Store.open(folder / "plant.db"))
+        (sound := folder / "sound").mkdir()
+        (sound / "still here.wav").touch()
+        for number, (clips, then) in enumerate(jobs):
+            run_job(store, sound, number, clips)
+            follow(store, folder / "models", then)
+            refresh(store, folder / "models", ["fan"])
+            (row,) = store.machines()
+            for days in WINDOWS:
+                for later in LATER:
+                    as_of = None if later is None or row.last_clip_at is None else row.last_clip_at + later
+                    asked = {"days": days, "as_of": as_of}
+                    shown = machine_story.machine_story(store, Known(), "fan", **asked)  # type: ignore[arg-type]
+                    assert shown == story_without(store, Known(), **asked)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def plant(new_database: Callable[[], str], tmp_path: Path) -> Iterator[Plant]:
+    """A fan of three days, in alarm, with a copy of its life."""
+    with small_lives():
+        plant = Plant(tmp_path, url=new_database())
+        plant.add_clips("fan", [*normal(300), *faulty(100), "off", *faulty(40)])
+        told(plant)
+        yield plant
+
+
+def told(plant: Plant) -> None:
+    with Store.open(plant.database) as store:
+        refresh(store, plant.models, ["fan"])
+
+
+def stored(plant: Plant) -> dict[int, bytes]:
+    with Store.open(plant.database) as store, store.reading() as connection:
+        rows = connection.execute(sa.select(life_parts.c.part, life_parts.c.data))
+        return {row.part: row.data for row in rows}
+
+
+def copy(plant: Plant, days: float | None = None, end: datetime | None = None) -> life.Life | None:
+    with Store.open(plant.database) as store, store.reading() as connection:
+        return read_life(connection, "fan", end, days)
+
+
+def same(plant: Plant) -> None:
+    """What is shown is what the clips say."""
+    with Store.open(plant.database) as store:
+        baselines = Baselines(plant.models)
+        shown = machine_story.machine_story(store, baselines, "fan", days=None)
+        assert shown is not None and shown == story_without(store, baselines, days=None)
+
+
+def change(plant: Plant, statement: sa.Executable) -> None:
+    with Store.open(plant.database) as store, store.writing() as connection:
+        connection.execute(statement)
+
+
+def test_a_new_clip_writes_the_last_part_alone(plant: Plant) -> None:
+    before = stored(plant)
+    assert len(before) == 4
+    plant.add_clips("fan", faulty(1))
+    told(plant)
+    after = stored(plant)
+    assert [part for part in after if after[part] != before.get(part)] == [max(before)]
+    assert copy(plant) is not None
+    same(plant)
+
+
+def test_a_short_window_reads_no_more_than_it_needs(plant: Plant) -> None:
+    whole, window = copy(plant), copy(plant, days=1.2)
+    assert whole is not None and window is not None and whole.standing is not None
+    needed = min(window.last - timedelta(days=1.2), whole.standing.began_at - timedelta(days=1))
+    read = [datetime.fromtimestamp(int(at) / 1e6, UTC) for at in window.points.micros]
+    assert read[-1] == window.last and needed - timedelta(days=2) < read[0]
+    assert copy(plant, days=0.5) is None, "tenths of days are too coarse for it"
+    assert copy(plant, end=window.last - timedelta(days=1)) is None, "what was then is told from the clips"
+
+
+def test_clips_that_come_late_change_their_part(plant: Plant) -> None:
+    before = stored(plant)
+    plant.add_clips("fan", faulty(6), begin=BEGIN + timedelta(hours=30, minutes=5))
+    told(plant)
+    after = stored(plant)
+    assert after[min(before)] == before[min(before)] and after[min(before) + 1] != before[min(before) + 1]
+    same(plant)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        heads.delete(),
+        heads.update().values(head='{"format": 0}'),
+        life_parts.update().values(data=b"no part"),
+        life_parts.update().values(digest="0123456789abcdef"),
+        life_parts.delete().where(life_parts.c.part == sa.select(sa.func.min(life_parts.c.part)).scalar_subquery()),
+    ],
+)
+def test_what_does_not_fit_is_not_shown(plant: Plant, statement: sa.Executable) -> None:
+    change(plant, statement)
+    assert copy(plant) is None
+    same(plant)
+    plant.add_clips("fan", faulty(1))
+    told(plant)
+    same(plant)
+
+
+def test_damage_is_found_by_the_check_of_the_store(plant: Plant) -> None:
+    with Store.open(plant.database) as store:
+        assert not [problem for problem in check_store(store).problems if "page" in problem]
+    change(plant, life_parts.update().where(life_parts.c.part == min(stored(plant))).values(data=b"no part"))
+    with Store.open(plant.database) as store:
+        (problem,) = [problem for problem in check_store(store).problems if "page" in problem]
+    assert problem.startswith(f"fan: part {min(stored(plant))} of what its page shows is damaged")
+
+
+def test_a_row_that_was_written_without_a_copy_has_none(plant: Plant) -> None:
+    plant.add_clips("fan", faulty(2))
+    with Store.open(plant.database) as store:
+        note_clips(store, ["fan"])
+    assert copy(plant) is None
+    same(plant)
+
+
+def test_events_after_the_last_clip_are_told_from_the_clips(plant: Plant) -> None:
+    found = copy(plant)
+    assert found is not None
+    with Store.open(plant.database) as store:
+        add_event(store, EventRow("fan", found.last + timedelta(hours=1), "maintenance"))
+    told(plant)
+    assert copy(plant, end=found.last + timedelta(days=2)) is None
+    same(plant)
+
+
+def test_a_life_that_was_written_meanwhile_is_not_mixed_with_another(plant: Plant) -> None:
+    """Two jobs tell a machine at once: of the parts that one left alone, the other writes one."""
+    with Store.open(plant.database) as store:
+        (row,) = store.machines()
+        with store.reading() as connection:
+            found = read_life(connection, "fan", None, None)
+            assert found is not None
+            packed = kept_lives.packed_life(connection, "fan", found)
+        assert all(part.data is None for part in packed.parts)
+        change(plant, life_parts.update().where(life_parts.c.part == packed.parts[0].number).values(digest="other"))
+        with store.writing() as connection:
+            kept_lives.keep_life(connection, row, packed)
+    assert copy(plant) is None
+
+
+def test_a_life_of_few_clips_has_no_copy(tmp_path: Path) -> None:
+    plant = Plant(tmp_path)
+    plant.add_clips("fan", normal(life.FEWEST - 1))
+    told(plant)
+    assert stored(plant) == {} and copy(plant) is None
+    plant.add_clips("fan", normal(1))
+    told(plant)
+    assert len(stored(plant)) == 5 and copy(plant) is not None
+    same(plant)
+
+
+def test_of_each_tenth_of_a_day_the_most_unusual_clip_and_the_middle_one_are_left() -> None:
+    rng = np.random.default_rng(0)
+    micros = np.sort(rng.choice(40 * BIN // 1000, 900, replace=False)) * 1000 + 20_000 * DAY
+    z = rng.standard_normal(900).astype(np.float32)
+    keys = np.array([f"{number:03d}" for number in range(900)], np.bytes_)
+    every = LifePoints(micros, z, z + 1, z + 2, np.ones(900, np.int32), keys)
+    thin = every.thinned()
+    assert thin.stands_for.sum() == 900 and thin.micros[-1] == micros[-1] and (np.diff(thin.micros) > 0).all()
+    for number in np.unique(micros // BIN).tolist():
+        own, left = z[micros // BIN == number], thin.z[thin.micros // BIN == number]
+        assert own.max() in left and np.sort(own)[(own.size - 1) // 2] in left
+        assert left.size <= 3 and thin.stands_for[thin.micros // BIN == number].sum() == own.size
+    assert (thin.index == thin.z + 1).all() and (thin.slow == thin.z + 2).all()
+    again = thin.thinned()
+    assert again.stands_for.sum() == 900 and again.micros.tolist() == thin.micros.tolist()
+    assert len(life_points.LifePoints.none().thinned()) == 0
