@@ -11,7 +11,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -169,7 +169,7 @@ def _raw(points: LifePoints, changes: Sequence[StateChange]) -> bytes:
     head = {
         "points": len(points),
         "width": points.keys.itemsize,
-        "changes": [{**asdict(change), "at": utc_text(change.at)} for change in changes],
+        "changes": [[utc_text(one.at), one.state, one.previous, one.rule] for one in changes],
     }
     text = json.dumps(head).encode()
     columns = (getattr(points, name).astype(_TYPES[name], copy=False).tobytes() for name in COLUMNS)
@@ -190,5 +190,5 @@ def _unpacked(data: bytes, digest: str) -> tuple[LifePoints, list[StateChange]]:
     for name, kind in _TYPES.items():
         columns[name] = np.frombuffer(raw, f"S{head['width']}" if kind == "S" else kind, head["points"], begin)
         begin += columns[name].nbytes
-    changes = [StateChange(**{**one, "at": datetime.fromisoformat(one["at"])}) for one in head["changes"]]
+    changes = [StateChange(datetime.fromisoformat(at), *rest) for at, *rest in head["changes"]]
     return LifePoints(**columns), changes
