@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -39,32 +39,32 @@ BATCH = 2000
 BAND = {"hz": 3400.0, "low_hz": 3200.0, "high_hz": 3600.0, "db": 4.0, "z": 3.5}
 
 
-def trained(models: Path, machines: int) -> tuple[MachineModel, str]:
-    """One model for all machines, of random log-mels, and its digest."""
+def trained(models: Path, machines: int) -> tuple[MachineModel, list[str]]:
+    """One model for all machines, of random log-mels, and the digest of each machine's bundle."""
     rng = np.random.default_rng(0)
     recipe = parse_recipe({"name": "grown", "features": {"patch_frames": 1}, "detector": {"kind": "mahalanobis"}}, "")
     log_mels = [(-60 + 3 * rng.standard_normal((12, 8))).astype(np.float32) for _ in range(300)]
     model = MachineModel(recipe).fit(log_mels, [number // 10 for number in range(300)])
     digests = [Registry(models).save(f"m{one}", model, TrainingDetails(n_clips=300)).digest for one in range(machines)]
-    return model, digests[0]
+    return model, digests
 
 
-def rows(count: int, machines: int, model: MachineModel, digest: str, end: datetime) -> Iterator[ClipRow]:
+def rows(count: int, model: MachineModel, digests: Sequence[str], end: datetime) -> Iterator[ClipRow]:
     """Rows in the order of recording, scores drawn from the calibration, so that the machines are well."""
     if model.calibration is None:
         raise ValueError("a model of 300 clips has a calibration")
     rng = np.random.default_rng(1)
     scores = rng.choice(model.calibration.scores, count)
     for number in range(count):
-        machine = f"m{number % machines}"
-        at = end - EVERY * ((count - 1 - number) // machines)
+        machine = f"m{number % len(digests)}"
+        at = end - EVERY * ((count - 1 - number) // len(digests))
         yield ClipRow(
             f"{machine}/{at:%Y%m%dT%H%M%SZ}.wav",
             machine,
             at,
             "name",
             hashlib.sha256(f"{number}".encode()).hexdigest(),
-            digest,
+            digests[number % len(digests)],
             float(scores[number]),
             0.5,
             "scored",
@@ -80,12 +80,12 @@ def make_store(root: Path, count: int, machines: int, in_folder: int) -> None:
     sound, models = root / "sound", root / "models"
     for one in range(machines):
         (sound / f"m{one}").mkdir(parents=True)
-    model, digest = trained(models, machines)
+    model, digests = trained(models, machines)
     with Store.open(root / "grown.db") as store:
         run = store.begin_run(sound)
         batch: list[ClipRow] = []
         facts: list[FileFact] = []
-        for number, row in enumerate(rows(count, machines, model, digest, END), 1):
+        for number, row in enumerate(rows(count, model, digests, END), 1):
             file = sound / row.clip_id
             if number > count - in_folder:
                 file.write_bytes(row.clip_id.encode())

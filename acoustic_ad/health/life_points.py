@@ -70,7 +70,7 @@ class LifePoints:
     def thinned(self) -> LifePoints:
         """Of each tenth of a day, in UTC, the most unusual clip and the middle one; and the last clip of all.
 
-        A tenth of a day stays as it is when clips are added after it.
+        The middle one stands for all that are left out. A tenth of a day stays as it is when clips are added after it.
         """
         if not len(self):
             return self
@@ -78,10 +78,12 @@ class LifePoints:
         starts = np.flatnonzero(np.diff(bins, prepend=bins[0] - 1))
         sizes = np.diff(starts, append=bins.size)
         order = np.lexsort((self.z, bins))
-        chosen = np.unique([*order[starts + sizes - 1], *order[starts + (sizes - 1) // 2], bins.size - 1])
+        middle = order[starts + (sizes - 1) // 2]
+        chosen = np.unique([*order[starts + sizes - 1], *middle, bins.size - 1])
+        beside = np.diff(np.searchsorted(chosen, [*starts, bins.size])) - 1  # chosen ones of each tenth but the middle
+        stands_for = np.ones(chosen.size, np.int32)
+        stands_for[np.searchsorted(chosen, middle)] = np.add.reduceat(self.stands_for, starts) - beside
         found = self.take(chosen)
-        stands_for = np.zeros(chosen.size, np.int32)
-        stands_for[np.searchsorted(chosen, starts)] = np.add.reduceat(self.stands_for, starts)
         return LifePoints(found.micros, found.z, found.index, found.slow, stands_for, found.keys)
 
 

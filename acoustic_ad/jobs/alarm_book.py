@@ -27,6 +27,7 @@ from acoustic_ad.jobs.alarm_schema import (
 )
 from acoustic_ad.jobs.schema import json_text, utc_text
 from acoustic_ad.jobs.store import Store
+from acoustic_ad.jobs.upkeep_schema import forget_lives
 from acoustic_ad.sound.clip import one_line, printable_text
 
 WITHDRAWN = "withdrawn"  # the state of an alarm whose episode the clips no longer tell
@@ -88,6 +89,7 @@ def add_event(store: Store, event: EventRow) -> EventRow:
             "entered_at": utc_text(now),
         }
         inserted = connection.execute(events.insert().values(values)).inserted_primary_key
+        forget_lives(connection, [event.machine])
     return replace(event, id=int(inserted[0]) if inserted else 0, entered_at=now)
 
 

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from acoustic_ad.jobs.database import upsert
 from acoustic_ad.jobs.kept_clips import forget_clips
 from acoustic_ad.jobs.schema import IS_FAILED, ClipRow, FileFact, clip_scores, files, json_text, utc_text
+from acoustic_ad.jobs.upkeep_schema import forget_lives
 from acoustic_ad.sound.clip import printable_text
 
 Key = tuple[str, str]  # (clip_id, machine)
@@ -187,6 +188,12 @@ def _write(connection: sa.Connection, batch: _Batch) -> None:
     upsert(connection, clip_scores, _IDENTITY, batch.new, update=False)
     _write_names(connection, batch)
     upsert(connection, files, ["root", "clip_id", "machine"], batch.ledger, update=True)
+    # A broken sensor counts at every time that it gave the same bytes.
+    forget_lives(
+        connection,
+        {row["machine"] for row in batch.new}
+        | {row["machine"] for row in batch.ledger if row["outcome"] == "sensor_fault"},
+    )
 
 
 def _write_names(connection: sa.Connection, batch: _Batch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,29 +84,38 @@ def explain_clip(
 def machine_of(path: Path, registry: Registry, store: Store | None, sha256: str) -> str:
     """The machine of a clip.
 
-    The only one with a model; else the one that the store knows it of; else the one that folders above are called like.
-    Raises UsageError where that leaves none, or several.
+    The one that the store knows it of; else the one that folders above are called like; else the only one there is.
+    Raises UsageError where that leaves none, or several, or one without a model.
     """
     known = registry.machines()
     if not known:
         raise UsageError("there are no models here: pass --models, or make one with `acoustic-ad train`")
-    if len(known) == 1:
+    stored = _stored(store, sha256)
+    found = [machine for machine in stored if machine in known] or _named(path, known)
+    if not found and stored:
+        raise UsageError(f"{one_line(str(path))} is of {_some(stored)}, without a model; {_choose(known)}")
+    if not found and len(known) == 1:
         return known[0]
-    found = _stored(store, sha256, known) or _named(path, known)
     if len(found) == 1:
         return found[0]
-    some = ", ".join(one_line(one) for one in (found or known)[:NAMED])
-    more = "" if len(found or known) <= NAMED else ", ..."
     why = "is known of several machines" if found else "does not say of which machine it is"
-    raise UsageError(f"{one_line(str(path))} {why}: add --machine, one of {some}{more}")
+    raise UsageError(f"{one_line(str(path))} {why}: {_choose(found or known)}")
 
 
-def _stored(store: Store | None, sha256: str, known: Collection[str]) -> list[str]:
+def _choose(machines: Sequence[str]) -> str:
+    return f"add --machine{', one of' if len(machines) > 1 else ''} {_some(machines)}"
+
+
+def _some(machines: Sequence[str]) -> str:
+    return ", ".join(one_line(one) for one in machines[:NAMED]) + ("" if len(machines) <= NAMED else ", ...")
+
+
+def _stored(store: Store | None, sha256: str) -> list[str]:
     if store is None:
         return []
     query = sa.select(clip_scores.c.machine).where(clip_scores.c.sha256 == sha256).distinct()
     with store.reading() as connection:
-        return [machine for machine in connection.execute(query).scalars() if machine in known]
+        return sorted(connection.execute(query).scalars())
 
 
 def _named(path: Path, known: Collection[str]) -> list[str]:

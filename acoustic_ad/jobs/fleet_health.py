@@ -85,33 +85,35 @@ def _told(store: Store, baselines: Baselines, machine: str) -> _ToKeep:
     history = history_of(store, machine)
     keep_read(store, history)
     found = tell(store, baselines, history)
-    return _ToKeep(history.mark, found.row, found.alarms, _packed(store, found))
+    return _ToKeep(history.mark, found.row, found.alarms, _packed(store, baselines, found))
 
 
-def _packed(store: Store, told: Told) -> PackedLife | None:
+def _packed(store: Store, baselines: Baselines, told: Told) -> PackedLife | None:
     if not len(told.points) or told.health.last_clip_at is None:
         return None
     first, last = told.points.at(0), told.health.last_clip_at
     if not is_coarse(told.health.clips, first, last):
         return None
     with store.reading() as connection:
-        return packed_life(connection, told.row.machine, life_of(told.health, first, last))
+        return packed_life(connection, baselines, told.row.machine, life_of(told.health, first, last))
 
 
 def _keep(connection: sa.Connection, told: Iterable[_ToKeep], insist: bool) -> list[str]:
     """Write down what was told; returns the machines of which more has become known meanwhile, which are left out."""
-    changed, kept = [], []
+    changed, kept, lives = [], [], []
     for found in told:
         machine = found.row.machine
-        if mark_of(connection, machine) != found.mark and not insist:
+        as_told = mark_of(connection, machine) == found.mark
+        if not as_told and not insist:
             changed.append(machine)
             continue
-        kept.append(found)
+        kept.append(found.row)
         settle(connection, machine, found.alarms, life_at())
-    write_machines(connection, [found.row for found in kept])
-    for found in kept:
-        if found.life is not None:
-            keep_life(connection, found.row, found.life)
+        if as_told and found.life is not None:
+            lives.append((machine, found.life))
+    write_machines(connection, kept)
+    for machine, life in lives:
+        keep_life(connection, machine, life)
     return changed
 
 

@@ -1,8 +1,11 @@
 """The copies of machines' lives, for their pages: to tell a life of years from its clips takes a second each time.
 
 A copy is thinned out (`LifePoints.thinned`), in parts of ten days of which a job writes those that changed: as a rule
-the last one. It is written together with the machine's row, and counts for no other: where a row was written without
-it, or by another format, lives are told from their clips.
+the last one, and those that are damaged.
+
+It is written together with the machine's row. Whoever writes clips or events of the machine takes it out in the same
+transaction (`upkeep_schema.forget_lives`), and it counts for no other model or policy: lives are then told from their
+clips.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
@@ -23,13 +26,19 @@ from acoustic_ad.health.life_points import COLUMNS, DAY, LifePoints
 from acoustic_ad.health.records import StateChange
 from acoustic_ad.jobs.alarm_schema import events
 from acoustic_ad.jobs.database import upsert
-from acoustic_ad.jobs.life import Life, Standing, begin_of, is_coarse
-from acoustic_ad.jobs.schema import MachineRow, machines, utc_text
-from acoustic_ad.jobs.upkeep_schema import kept_lives, life_parts
+from acoustic_ad.jobs.life import Life, begin_of, is_coarse
+from acoustic_ad.jobs.machine_facts import FACTS_FORMAT
+from acoustic_ad.jobs.schema import machines, utc_text
+from acoustic_ad.jobs.upkeep_schema import forget_lives, kept_lives, life_parts
+
+if TYPE_CHECKING:
+    from acoustic_ad.jobs.baselines import Baselines
 
 PART: Final = 10 * DAY
 _FORMAT: Final = 1
-_OF_ROW: Final = ("state", "since", "index", "clips", "last_clip_at", "model")  # what tells a row from those before it
+_HEADS: Final = sa.select(kept_lives.c.machine, kept_lives.c.head, machines.c.clips).join_from(
+    kept_lives, machines, kept_lives.c.machine == machines.c.machine
+)
 _TYPES: Final = {"micros": "<i8", "z": "<f4", "index": "<f4", "slow": "<f4", "stands_for": "<i4", "keys": "S"}
 
 
@@ -47,9 +56,9 @@ class PackedLife:
     parts: list[_Part]
 
 
-def packed_life(connection: sa.Connection, machine: str, life: Life) -> PackedLife:
-    """The copy of a life."""
-    there = _digests(connection, machine)
+def packed_life(connection: sa.Connection, baselines: Baselines, machine: str, life: Life) -> PackedLife:
+    """The copy of a life that was told by these models."""
+    there = _whole_parts(connection, machine)
     points, parts = life.points.thinned(), []
     of_points = points.micros // PART
     of_changes = np.array([micros_of(change.at) // PART for change in life.changes], np.int64)
@@ -57,11 +66,17 @@ def packed_life(connection: sa.Connection, machine: str, life: Life) -> PackedLi
         here = slice(*np.searchsorted(of_points, (number, number + 1)).tolist())
         low, high = np.searchsorted(of_changes, (number, number + 1)).tolist()
         raw = _raw(points.take(here), life.changes[max(low - 1, 0) : high])
-        digest = _digest(raw)
-        parts.append(_Part(number, digest, None if there.get(number) == digest else zlib.compress(raw)))
+        digest, known = _digest(raw), there.get(number, "")
+        if known.startswith(digest):
+            parts.append(_Part(number, known, None))
+        else:
+            data = zlib.compress(raw)
+            parts.append(_Part(number, digest + _checksum(data), data))
     head = {
         "format": _FORMAT,
-        "standing": None if life.standing is None else [utc_text(life.standing.began_at), life.standing.worst],
+        "told_by": _told_by(baselines, machine),
+        "worst": life.worst,
+        "usual": life.usual,
         "first": utc_text(life.first),
         "last": utc_text(life.last),
         "usual_gap_s": life.usual_gap_s,
@@ -70,12 +85,12 @@ def packed_life(connection: sa.Connection, machine: str, life: Life) -> PackedLi
     return PackedLife(head, parts)
 
 
-def keep_life(connection: sa.Connection, row: MachineRow, life: PackedLife) -> None:
-    """Write the copy beside the machine's row, inside the caller's transaction."""
-    machine, parts = row.machine, life_parts.c
+def keep_life(connection: sa.Connection, machine: str, life: PackedLife) -> None:
+    """Write the copy, inside the transaction that writes the machine's row."""
+    parts = life_parts.c
     there = _digests(connection, machine)
     if any(part.data is None and there.get(part.number) != part.digest for part in life.parts):
-        connection.execute(kept_lives.delete().where(kept_lives.c.machine == machine))
+        forget_lives(connection, [machine])
         return  # another job wrote to it meanwhile
     for gone in there.keys() - {part.number for part in life.parts}:
         connection.execute(life_parts.delete().where(parts.machine == machine, parts.part == gone))
@@ -86,69 +101,81 @@ def keep_life(connection: sa.Connection, row: MachineRow, life: PackedLife) -> N
     ]
     if changed:
         upsert(connection, life_parts, ["machine", "part"], changed, update=True)
-    of_row = [_stored(getattr(row, name)) for name in _OF_ROW]
-    head = json.dumps({**life.head, "row": of_row})
-    upsert(connection, kept_lives, ["machine"], [{"machine": machine, "head": head}], update=True)
+    head = {"machine": machine, "head": json.dumps(life.head)}
+    upsert(connection, kept_lives, ["machine"], [head], update=True)
 
 
-def read_life(connection: sa.Connection, machine: str, end: datetime | None, days: float | None) -> Life | None:
+def read_life(
+    connection: sa.Connection, baselines: Baselines, machine: str, end: datetime | None, days: float | None
+) -> Life | None:
     """The copy of a machine's life, as far back as a window of the last days before `end` needs it (None: the last
-    clip, all days); None where there is no copy that fits the machine's row and is fine enough for the window."""
-    row = connection.execute(sa.select(machines).where(machines.c.machine == machine)).mappings().first()
-    text = connection.scalar(sa.select(kept_lives.c.head).where(kept_lives.c.machine == machine))
-    head = {} if text is None else json.loads(text)
-    if row is None or head.get("format") != _FORMAT or head["row"] != [row[name] for name in _OF_ROW]:
+    clip, all days); None where there is none that these models told and that is fine enough for the window."""
+    row = connection.execute(_HEADS.where(machines.c.machine == machine)).first()
+    if row is None:
         return None
-    life = _of_head(head)
+    try:
+        head, life = _of_head(row.head)
+    except ValueError:
+        return None
     end = end or life.last
     begin = begin_of(life.first, end, days)
     later = sa.select(sa.func.count()).where(events.c.machine == machine, events.c.at > utc_text(life.last))
-    if end < life.last or not is_coarse(row["clips"], begin, end) or connection.scalar(later):
+    if end < life.last or not is_coarse(row.clips, begin, end) or connection.scalar(later):
         return None
-    if _digest_of_all(_digests(connection, machine)) != head["parts"]:
+    if head["told_by"] != _told_by(baselines, machine) or head["parts"] != _digest_of_all(
+        _digests(connection, machine)
+    ):
         return None
-    return _with_parts(connection, machine, life, begin, end)
+    try:
+        return _with_parts(connection, machine, life, begin).seen_from(end)
+    except ValueError:
+        return None
 
 
 def damaged_lives(connection: sa.Connection) -> list[str]:
     """Machines whose copy cannot be read, in words."""
     found = []
-    for row in connection.execute(sa.select(life_parts).order_by(life_parts.c.machine, life_parts.c.part)):
+    for row in connection.execute(_HEADS.order_by(machines.c.machine)):
         try:
-            _unpacked(row.data, row.digest)
+            head, life = _of_head(row.head)
+            if head["parts"] != _digest_of_all(_digests(connection, row.machine)):
+                raise ValueError("its parts are not those that it names")
+            _with_parts(connection, row.machine, life, life.first)
         except ValueError as error:
-            found.append(f"{row.machine}: part {row.part} of what its page shows is damaged: {error}")
+            found.append(f"{row.machine}: what its page shows is damaged, and told from its clips meanwhile: {error}")
     return found
 
 
-def _with_parts(connection: sa.Connection, machine: str, life: Life, begin: datetime, end: datetime) -> Life | None:
-    """The life with what is needed of its parts, the one before the window included: what it began with."""
-    first, columns = micros_of(life.heard_from(begin)) // PART, life_parts.c
+def _with_parts(connection: sa.Connection, machine: str, life: Life, begin: datetime) -> Life:
+    """The life with those of its parts that a window needs, the one before it included: what the window began with."""
+    first, columns = micros_of(begin) // PART, life_parts.c
     before = sa.select(sa.func.max(columns.part)).where(columns.machine == machine, columns.part < first)
     since = connection.scalar(before)
     query = sa.select(columns.data, columns.digest).where(columns.machine == machine)
     query = query.where(columns.part >= (first if since is None else since)).order_by(columns.part)
-    try:
-        parts = [_unpacked(*part) for part in connection.execute(query)]
-    except ValueError:
-        return None
+    parts = [_unpacked(*part) for part in connection.execute(query)]
     # Each part begins with the change before it, if there is one.
     changes = list(dict.fromkeys(change for _, some in parts for change in some))
     points = LifePoints.joined([points for points, _ in parts if len(points)] or [LifePoints.none()])
-    return replace(life, points=points, changes=tuple(changes)).seen_from(end)
+    return replace(life, points=points, changes=tuple(changes))
 
 
-def _of_head(head: dict[str, Any]) -> Life:
-    standing = None
-    if head["standing"] is not None:
-        began, worst = head["standing"]
-        standing = Standing(datetime.fromisoformat(began), worst)
-    first, last = (datetime.fromisoformat(head[name]) for name in ("first", "last"))
-    return Life(LifePoints.none(), (), standing, first, last, head["usual_gap_s"])
+def _of_head(text: str) -> tuple[dict[str, Any], Life]:
+    """What a head says, and the life without its parts. Raises ValueError where it is damaged, or of another format."""
+    try:
+        head = json.loads(text)
+        if head["format"] != _FORMAT or not {"told_by", "parts"} <= head.keys():
+            raise ValueError("of another format")
+        worst = None if head["worst"] is None else tuple(head["worst"])
+        first, last = (datetime.fromisoformat(head[name]) for name in ("first", "last"))
+        return head, Life(LifePoints.none(), (), worst, tuple(head["usual"]), first, last, float(head["usual_gap_s"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{type(error).__name__} {error}") from error
 
 
-def _stored(value: Any) -> Any:
-    return utc_text(value) if isinstance(value, datetime) else value
+def _told_by(baselines: Baselines, machine: str) -> str:
+    """What a life depends on beside clips and events."""
+    return _digest(repr((FACTS_FORMAT, baselines.digest(machine), baselines.policy(machine))).encode())
 
 
 def _digests(connection: sa.Connection, machine: str) -> dict[int, str]:
@@ -157,12 +184,23 @@ def _digests(connection: sa.Connection, machine: str) -> dict[int, str]:
     return {row.part: row.digest for row in connection.execute(query)}
 
 
+def _whole_parts(connection: sa.Connection, machine: str) -> dict[int, str]:
+    """The digests of the parts that are what they were when they were written."""
+    columns = life_parts.c
+    found = connection.execute(sa.select(columns.part, columns.digest, columns.data).where(columns.machine == machine))
+    return {part: digest for part, digest, data in found if digest.endswith(_checksum(data))}
+
+
 def _digest_of_all(parts: dict[int, str]) -> str:
     return _digest(repr(sorted(parts.items())).encode())
 
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _checksum(data: Any) -> str:
+    return f" {zlib.crc32(data):08x}" if isinstance(data, bytes) else " no bytes"
 
 
 def _raw(points: LifePoints, changes: Sequence[StateChange]) -> bytes:
@@ -180,9 +218,9 @@ def _unpacked(data: bytes, digest: str) -> tuple[LifePoints, list[StateChange]]:
     """The inverse of `_raw`, compressed. Raises ValueError for what is damaged."""
     try:
         raw = zlib.decompress(data)
-    except zlib.error as error:
+    except (zlib.error, TypeError) as error:
         raise ValueError(str(error)) from error
-    if _digest(raw) != digest:
+    if not digest.startswith(_digest(raw)):
         raise ValueError("its digest is another")
     begin = 4 + int.from_bytes(raw[:4], "little")
     head = json.loads(raw[4:begin])

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final
+
+import numpy as np
 
 from acoustic_ad.health.clip_table import micros_of
 from acoustic_ad.health.life_points import LifePoints, bin_begin
@@ -14,14 +16,9 @@ from acoustic_ad.health.states import silence_rule
 
 FEWEST: Final = 5_000  # scored clips of a life that is long
 SHORTEST: Final = timedelta(days=30)  # of a window that tenths of days are fine enough for
-CALM_BEFORE: Final = timedelta(days=30)  # a clip of the healthy machine is looked for from so long before a change on
-
-
-class Standing(NamedTuple):
-    """The excursion that has not ended, an ALARM before a WARNING."""
-
-    began_at: datetime
-    worst: list[str]  # keys of the clips to listen to
+CALM_Z: Final = 1.0  # of a clip that passes for the healthy machine
+_LATEST: Final = 20  # calm clips, of which the calmest pass for usual
+_USUAL: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +27,8 @@ class Life:
 
     points: LifePoints
     changes: tuple[StateChange, ...]
-    standing: Standing | None
+    worst: tuple[str, ...] | None  # keys of what to listen to, where a WARNING or an ALARM stands
+    usual: tuple[str, ...]  # keys of clips of the healthy machine to hold against them, the calmest first
     first: datetime  # clip, scored or not
     last: datetime
     usual_gap_s: float
@@ -48,10 +46,6 @@ class Life:
         change = StateChange(silent, "no_data", previous, silence_rule(self.usual_gap_s))
         return replace(self, changes=(*self.changes, change))
 
-    def heard_from(self, begin: datetime) -> datetime:
-        """From when on points are needed for a window that begins at a moment."""
-        return begin if self.standing is None else min(begin, self.standing.began_at - CALM_BEFORE)
-
 
 def life_of(health: MachineHealth, first: datetime, last: datetime) -> Life:
     """What a machine's health shows, of a machine with clips."""
@@ -60,19 +54,32 @@ def life_of(health: MachineHealth, first: datetime, last: datetime) -> Life:
         key=lambda one: (one.level == "alarm", one.raised_at),
         default=None,
     )
+    points = LifePoints.of(health.scored, health.hearing)
     return Life(
-        LifePoints.of(health.scored, health.hearing),
+        points,
         health.past_changes,
-        None if standing is None else Standing(standing.began_at, list(standing.worst)),
+        None if standing is None else standing.worst,
+        _usual(points, None if standing is None else standing.began_at),
         first,
         last,
         health.usual_gap_s,
     )
 
 
+def _usual(points: LifePoints, before: datetime | None) -> tuple[str, ...]:
+    """Keys of the calmest of the latest calm clips before a moment; where there are none, of what is not unusual."""
+    early = points if before is None else points.take(slice(int(np.searchsorted(points.micros, micros_of(before)))))
+    here, calm = early, np.flatnonzero(np.abs(early.z) < CALM_Z)[-_LATEST:]
+    if not calm.size:
+        here, calm = points, np.flatnonzero(points.z < CALM_Z)[-_LATEST:]
+    calmest = calm[np.argsort(np.abs(here.z[calm]), kind="stable")][:_USUAL]
+    return tuple(here.key(number) for number in calmest.tolist())
+
+
 def begin_of(first: datetime, end: datetime, days: float | None) -> datetime:
     """When a window of the last days up to `end` begins (None: all days); a long one with a tenth of a day."""
-    begin = first if days is None else max(first, end - timedelta(days=days))
+    whole = days is None or days >= (end - first) / timedelta(days=1)
+    begin = first if days is None or whole else end - timedelta(days=days)
     if begin == first or end - begin < SHORTEST:
         return begin
     return max(first, begin - timedelta(microseconds=micros_of(begin) - bin_begin(micros_of(begin))))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import numpy as np
@@ -26,7 +26,6 @@ from acoustic_ad.jobs.store import Store
 
 BINS: Final = 300  # of the time axis: two points each are more than a phone can show
 WORST: Final = 3  # clips to listen to
-CALM_Z: Final = 1.0  # of a usual clip
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class StoryPoint:
     z: float  # against the baseline of its time
     index: float  # health index after it
     slow: float  # slow EWMA after it, on the scale of the index
-    row: ClipRow
+    row: ClipRow | None  # None: it was pruned
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +61,11 @@ def machine_story(
 ) -> MachineStory | None:
     """The story of the last `days` days (None: all) up to `as_of` (None: the last clip); None without a clip.
 
-    States and charts rest on everything that was heard before the window, too. Of a long life, it is told by its copy
-    in the store, where there is one.
+    States and charts rest on everything that was heard before the window, too. Long windows of long lives are told by
+    tenths of days, from the copy in the store where there is one: of the clips to listen to no two are of one tenth.
     """
     with store.reading() as connection:
-        life = read_life(connection, machine, as_of, days)
+        life = read_life(connection, baselines, machine, as_of, days)
         events = events_of(connection, machine)
     life = life or _told(store, baselines, machine, days, as_of)
     if life is None:
@@ -75,9 +74,12 @@ def machine_story(
     begin = begin_of(life.first, end, days)
     window = life.points.since(micros_of(begin))
     chosen = window.take(_chosen(window, begin, end))
-    worst, usual = _to_hear(life, begin)
     keys = [chosen.key(number) for number in range(len(chosen))]
-    rows = rows_of_contents(store, machine, {*keys, *worst, *([usual] if usual else [])})
+    # Where nothing stands out: the most unusual clips, in the place of pruned ones the next of the timeline.
+    to_hear = life.worst or dict.fromkeys([*_worst(window, WORST), *_worst(chosen)])
+    rows = rows_of_contents(store, machine, {*keys, *to_hear, *life.usual})
+    worst = [rows[key] for key in to_hear if key in rows][:WORST]
+    usual = [rows[key] for key in life.usual if key in rows]
     return MachineStory(
         machine,
         _points(chosen, keys, rows),
@@ -87,8 +89,8 @@ def machine_story(
         tuple(one for one in events if begin <= one.at),
         begin,
         end,
-        tuple(rows[key] for key in worst if key in rows),
-        rows.get(usual or ""),
+        tuple(worst),
+        next((row for row in usual if row not in worst), usual[0] if usual else None),
     )
 
 
@@ -113,8 +115,9 @@ def _chosen(points: LifePoints, begin: datetime, end: datetime) -> Numbers:
     starts = np.flatnonzero(np.diff(bins, prepend=-1))
     found: set[int] = {len(points) - 1}
     for low, high in zip(starts.tolist(), [*starts.tolist()[1:], len(points)], strict=True):
-        order = np.argsort(points.z[low:high], kind="stable")
-        found |= {low + int(order[-1]), low + int(order[order.size // 2])}
+        order = low + np.argsort(points.z[low:high], kind="stable")
+        clips = np.cumsum(points.stands_for[order])
+        found |= {int(order[-1]), int(order[np.searchsorted(clips, clips[-1] / 2)])}
     return np.array(sorted(found), np.intp)
 
 
@@ -125,22 +128,13 @@ def _points(chosen: LifePoints, keys: Sequence[str], rows: dict[str, ClipRow]) -
             float(chosen.z[number]),
             float(chosen.index[number]),
             float(chosen.slow[number]),
-            rows[key],
+            rows.get(key),
         )
         for number, key in enumerate(keys)
-        if key in rows
     )
 
 
-def _to_hear(life: Life, begin: datetime) -> tuple[list[str], str | None]:
-    """Keys of the three clips to listen to, and of one of the healthy machine, the latest before what stands out."""
-    points = life.points.since(micros_of(life.heard_from(begin)))
-    recent = points.since(micros_of(begin))
-    by_z = np.lexsort((recent.micros, -recent.z))
-    worst = life.standing.worst if life.standing else [recent.key(number) for number in by_z[:WORST].tolist()]
-    before = life.standing.began_at if life.standing else datetime.max.replace(tzinfo=UTC)
-    calm = np.flatnonzero((points.micros < micros_of(before)) & (np.abs(points.z) < CALM_Z)).tolist() or [
-        number for number in np.flatnonzero(points.z < CALM_Z).tolist() if points.key(number) not in worst
-    ]
-    usual = min(calm[-20:], key=lambda number: abs(points.z[number]), default=None)
-    return worst, None if usual is None else points.key(usual)
+def _worst(points: LifePoints, most: int | None = None) -> list[str]:
+    """Keys of clips, the most unusual first."""
+    by_z = np.lexsort((points.micros, -points.z))
+    return [points.key(number) for number in by_z[:most].tolist()]

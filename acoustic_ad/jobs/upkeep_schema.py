@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import sqlalchemy as sa
 
 from acoustic_ad.jobs.column_types import RowId, Text
@@ -53,6 +55,14 @@ life_parts = sa.Table(
     metadata,
     sa.Column("machine", Text, primary_key=True),
     sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),  # ten days each, since 1970
-    sa.Column("digest", Text, nullable=False),  # before `data`: databases read no further for it
+    # Of what the data say, and a checksum of their bytes. It stands before them: databases read no further for it.
+    sa.Column("digest", Text, nullable=False),
     sa.Column("data", sa.LargeBinary, nullable=False),
 )
+
+
+def forget_lives(connection: sa.Connection, of_machines: Collection[str]) -> None:
+    """The copies of these machines' lives are no longer what there is to tell, inside the caller's transaction."""
+    if of_machines:
+        gone = kept_lives.delete().where(kept_lives.c.machine == sa.bindparam("of_machine"))
+        connection.execute(gone, [{"of_machine": machine} for machine in sorted(of_machines)])

@@ -40,9 +40,10 @@ def why_document(machine: MachineStatus) -> dict[str, Any]:
 def story_document(story: MachineStory) -> dict[str, Any]:
     """The timeline; times are seconds after its beginning, so that numbers are short."""
     begin = story.begin
-    names = [point.row.clip_id for point in story.points]
-    head = _head(names)
-    words = list(dict.fromkeys(clip_words(point.row) for point in story.points))
+    rows = [point.row for point in story.points]
+    head = _head([row.clip_id for row in rows if row is not None])
+    standing_out = ["" if row is None else clip_words(row) for row in rows]
+    words = list(dict.fromkeys(standing_out))
     return {
         "begin": iso(begin),
         "span": _seconds(story.end, begin),
@@ -52,10 +53,10 @@ def story_document(story: MachineStory) -> dict[str, Any]:
         "z": [round(100 * point.z) for point in story.points],
         "i": [round(point.index) for point in story.points],
         "e": [round(point.slow) for point in story.points],
-        "p": [_short(point.row.p_value) for point in story.points],
-        "db": [_tenths(point.row.level_db) for point in story.points],
-        "clip": [name[len(head) :] for name in names],
-        "out": [words.index(clip_words(point.row)) for point in story.points],
+        "p": [None if row is None else _short(row.p_value) for row in rows],
+        "db": [None if row is None else _tenths(row.level_db) for row in rows],
+        "clip": [None if row is None else row.clip_id[len(head) :] for row in rows],
+        "out": [words.index(one) for one in standing_out],
         "words": words,
         "states": [[_seconds(one.at, begin), one.state, one.rule] for one in story.changes],
         "alarms": [alarm_json(alarm) for alarm in story.alarms],
@@ -172,8 +173,8 @@ def waterfall_document(history: BandHistory | None) -> dict[str, Any] | None:
 
 
 def rows_of_points(points: Sequence[StoryPoint]) -> list[ClipRow]:
-    """The clips of a timeline."""
-    return [point.row for point in points]
+    """The clips of a timeline, as far as they have rows."""
+    return [point.row for point in points if point.row is not None]
 
 
 def _seconds(at: datetime, begin: datetime) -> int:

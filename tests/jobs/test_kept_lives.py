@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest.mock import patch
@@ -25,6 +26,7 @@ from acoustic_ad.jobs.baselines import Baselines
 from acoustic_ad.jobs.fleet_health import note_clips, refresh
 from acoustic_ad.jobs.kept_lives import read_life
 from acoustic_ad.jobs.machine_story import MachineStory
+from acoustic_ad.jobs.schema import FileFact
 from acoustic_ad.jobs.store import Store
 from acoustic_ad.jobs.store_check import check_store
 from acoustic_ad.jobs.upkeep_schema import kept_lives as heads
@@ -40,7 +42,6 @@ def small_lives() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(patch.object(life, "FEWEST", 5))
         stack.enter_context(patch.object(life, "SHORTEST", timedelta(days=1)))
-        stack.enter_context(patch.object(life, "CALM_BEFORE", timedelta(days=1)))
         stack.enter_context(patch.object(kept_lives, "PART", DAY))
         stack.enter_context(patch.object(machine_story, "BINS", 20))
         yield
@@ -98,7 +99,7 @@ def stored(plant: Plant) -> dict[int, bytes]:
 
 def copy(plant: Plant, days: float | None = None, end: datetime | None = None) -> life.Life | None:
     with Store.open(plant.database) as store, store.reading() as connection:
-        return read_life(connection, "fan", end, days)
+        return read_life(connection, Baselines(plant.models), "fan", end, days)
 
 
 def same(plant: Plant) -> None:
@@ -126,11 +127,10 @@ def test_a_new_clip_writes_the_last_part_alone(plant: Plant) -> None:
 
 
 def test_a_short_window_reads_no_more_than_it_needs(plant: Plant) -> None:
-    whole, window = copy(plant), copy(plant, days=1.2)
-    assert whole is not None and window is not None and whole.standing is not None
-    needed = min(window.last - timedelta(days=1.2), whole.standing.began_at - timedelta(days=1))
+    whole, window = copy(plant), copy(plant, days=1.0)
+    assert whole is not None and window is not None and whole.points.micros[0] < window.points.micros[0]
     read = [datetime.fromtimestamp(int(at) / 1e6, UTC) for at in window.points.micros]
-    assert read[-1] == window.last and needed - timedelta(days=2) < read[0]
+    assert read[-1] == window.last and window.last - timedelta(days=3) < read[0] < window.last - timedelta(days=1)
     assert copy(plant, days=0.5) is None, "tenths of days are too coarse for it"
     assert copy(plant, end=window.last - timedelta(days=1)) is None, "what was then is told from the clips"
 
@@ -144,40 +144,117 @@ def test_clips_that_come_late_change_their_part(plant: Plant) -> None:
     same(plant)
 
 
+HEADS = ("", "[]", "null", '{"format": 0}', '{"format": 1}')
+
+
+FIRST = sa.select(sa.func.min(life_parts.c.part)).scalar_subquery()
+
+
 @pytest.mark.parametrize(
     "statement",
     [
-        heads.delete(),
-        heads.update().values(head='{"format": 0}'),
-        life_parts.update().values(data=b"no part"),
+        *(heads.update().values(head=head) for head in HEADS),
+        heads.update().values(head=sa.func.replace(heads.c.head, '"usual_gap_s": ', '"usual_gap_s": null, "before": ')),
+        heads.update().values(head=sa.func.replace(heads.c.head, '"first": "2', '"first": "x')),
         life_parts.update().values(digest="0123456789abcdef"),
-        life_parts.delete().where(life_parts.c.part == sa.select(sa.func.min(life_parts.c.part)).scalar_subquery()),
+        life_parts.delete().where(life_parts.c.part == FIRST),
     ],
 )
 def test_what_does_not_fit_is_not_shown(plant: Plant, statement: sa.Executable) -> None:
     change(plant, statement)
     assert copy(plant) is None
     same(plant)
+    with Store.open(plant.database) as store:
+        (problem,) = check_store(store).problems
+    assert problem.startswith("fan: what its page shows is damaged, and told from its clips meanwhile")
     plant.add_clips("fan", faulty(1))
     told(plant)
+    assert copy(plant) is not None
     same(plant)
 
 
-def test_damage_is_found_by_the_check_of_the_store(plant: Plant) -> None:
-    with Store.open(plant.database) as store:
-        assert not [problem for problem in check_store(store).problems if "page" in problem]
-    change(plant, life_parts.update().where(life_parts.c.part == min(stored(plant))).values(data=b"no part"))
-    with Store.open(plant.database) as store:
-        (problem,) = [problem for problem in check_store(store).problems if "page" in problem]
-    assert problem.startswith(f"fan: part {min(stored(plant))} of what its page shows is damaged")
-
-
-def test_a_row_that_was_written_without_a_copy_has_none(plant: Plant) -> None:
-    plant.add_clips("fan", faulty(2))
-    with Store.open(plant.database) as store:
-        note_clips(store, ["fan"])
+@pytest.mark.parametrize("data", [b"no part", b""])
+def test_damaged_parts_are_found_and_written_anew_with_the_next_part(plant: Plant, data: bytes) -> None:
+    first = min(stored(plant))
+    change(plant, life_parts.update().where(life_parts.c.part == first).values(data=data))
     assert copy(plant) is None
     same(plant)
+    with Store.open(plant.database) as store:
+        (problem,) = check_store(store).problems
+    assert problem.startswith("fan: what its page shows is damaged")
+    plant.add_clips("fan", faulty(150))
+    told(plant)
+    assert copy(plant) is not None and stored(plant)[first] != data
+    same(plant)
+
+
+def told_from_clips(plant: Plant) -> None:
+    """There is no copy, until the machine is told anew."""
+    assert copy(plant) is None
+    same(plant)
+    told(plant)
+    assert copy(plant) is not None
+    same(plant)
+
+
+def test_clips_that_nobody_has_told_yet_are_shown(plant: Plant) -> None:
+    """As while a job is at work, and after it was killed."""
+    plant.add_clips("fan", faulty(2))
+    told_from_clips(plant)
+
+
+def test_late_clips_of_an_interrupted_job_are_shown(plant: Plant) -> None:
+    """They change neither the machine's last clip nor its number of scored ones."""
+    plant.add_clips("fan", ["off"] * 30, begin=BEGIN + timedelta(hours=20, minutes=5))
+    with Store.open(plant.database) as store:
+        note_clips(store, ["fan"])
+    told_from_clips(plant)
+
+
+def test_another_judgement_of_the_same_clips_is_shown(plant: Plant) -> None:
+    with Store.open(plant.database) as store:
+        rows = [row for row in store.rows_of(plant.sound) if row.status == "scored"][:40]
+        again = [replace(row, model="another", score=9.0, p_value=1e-3, scored_at=None) for row in rows]
+        facts = [FileFact(row.clip_id, "fan", 10, 1, row.sha256, 1, row.recorded_at) for row in again]
+        store.commit(store.begin_run(plant.sound), plant.sound, again, facts)
+    told_from_clips(plant)
+
+
+def test_files_of_a_broken_sensor_that_are_heard_again_are_shown(plant: Plant) -> None:
+    plant.add_clips("fan", ["sensor_fault"])
+    told(plant)
+    assert copy(plant) is not None
+    with Store.open(plant.database) as store:
+        (row,) = [row for row in store.rows_of(plant.sound) if row.status == "sensor_fault"]
+        fact = FileFact("again.wav", "fan", 10, 1, row.sha256, 1, row.recorded_at - timedelta(hours=9))
+        store.commit(store.begin_run(plant.sound), plant.sound, [], [fact])
+    told_from_clips(plant)
+
+
+def test_an_event_that_nobody_has_told_yet_is_shown(plant: Plant) -> None:
+    with Store.open(plant.database) as store:
+        add_event(store, EventRow("fan", BEGIN + timedelta(days=1), "maintenance"))
+    told_from_clips(plant)
+
+
+def test_another_model_tells_from_the_clips(plant: Plant) -> None:
+    plant.add_machine("fan", learning_clips=200)
+    told_from_clips(plant)
+
+
+def test_the_usual_clip_may_be_older_than_the_window(tmp_path: Path) -> None:
+    """A machine that was well, stood for half a year, and starts broken."""
+    with small_lives():
+        plant = Plant(tmp_path)
+        times = plant.add_clips("fan", normal(200))
+        plant.add_clips("fan", faulty(60), begin=BEGIN + timedelta(days=180))
+        told(plant)
+        assert copy(plant) is not None
+        with Store.open(plant.database) as store:
+            story = machine_story.machine_story(store, Baselines(plant.models), "fan", days=90.0)
+        assert story is not None and story.usual is not None and times[0] <= story.usual.recorded_at <= times[-1]
+        assert abs(story.usual.score - np.median([row.score for row in story.worst])) > 1.0
+        same(plant)
 
 
 def test_events_after_the_last_clip_are_told_from_the_clips(plant: Plant) -> None:
@@ -193,15 +270,15 @@ def test_events_after_the_last_clip_are_told_from_the_clips(plant: Plant) -> Non
 def test_a_life_that_was_written_meanwhile_is_not_mixed_with_another(plant: Plant) -> None:
     """Two jobs tell a machine at once: of the parts that one left alone, the other writes one."""
     with Store.open(plant.database) as store:
-        (row,) = store.machines()
         with store.reading() as connection:
-            found = read_life(connection, "fan", None, None)
+            baselines = Baselines(plant.models)
+            found = read_life(connection, baselines, "fan", None, None)
             assert found is not None
-            packed = kept_lives.packed_life(connection, "fan", found)
+            packed = kept_lives.packed_life(connection, baselines, "fan", found)
         assert all(part.data is None for part in packed.parts)
         change(plant, life_parts.update().where(life_parts.c.part == packed.parts[0].number).values(digest="other"))
         with store.writing() as connection:
-            kept_lives.keep_life(connection, row, packed)
+            kept_lives.keep_life(connection, "fan", packed)
     assert copy(plant) is None
 
 

@@ -16,7 +16,7 @@ function facts(row, why) {
 function timeCard(story) {
   const chosen = el("div", { class: "chosen", role: "status", "aria-live": "polite" }, "Choose a dot to see its clip. Drag over the plot to zoom; click it, then the wheel zooms too.");
   const view = timeline(story, (n) => {
-    const parts = [el("b", {}, story.head + story.clip[n]), el("br"), `${minute(parsed(story.begin) + story.t[n] * 1000)}, ${signed(story.z[n] / 100, 1)} σ`, story.p[n] !== null ? `, p = ${story.p[n]}` : "", `, index after it ${story.i[n]}`, story.db[n] !== null ? `, level ${(story.db[n] / 10).toFixed(1)} dBFS` : "", story.words[story.out[n]] ? el("div", {}, `stands out: ${story.words[story.out[n]]}`) : ""];
+    const parts = [el("b", {}, story.clip[n] === null ? "a clip whose row was pruned" : story.head + story.clip[n]), el("br"), `${minute(parsed(story.begin) + story.t[n] * 1000)}, ${signed(story.z[n] / 100, 1)} σ`, story.p[n] !== null ? `, p = ${story.p[n]}` : "", `, index after it ${story.i[n]}`, story.db[n] !== null ? `, level ${(story.db[n] / 10).toFixed(1)} dBFS` : "", story.words[story.out[n]] ? el("div", {}, `stands out: ${story.words[story.out[n]]}`) : ""];
     empty(chosen).append(...parts.filter((part) => part !== ""));
   });
   const card = el("section", { class: "card", "aria-label": "Over time" }, el("h3", {}, "Over time"), view.buttons, el("div", {}, view.node),
