@@ -92,12 +92,16 @@ def prune(
     from contextlib import nullcontext
 
     from acoustic_ad.cli_durations import length_of_time
+    from acoustic_ad.jobs.database import sqlite_path
     from acoustic_ad.jobs.retention import prune as prune_store
     from acoustic_ad.jobs.store import Store
     from acoustic_ad.jobs.store_lock import hold_store
 
     now = datetime.now(UTC)
     before = now - length_of_time(older_than, "--older-than")
+    file = sqlite_path(db)
+    if file is not None and not file.exists():
+        Store.open(db, create=False).close()  # refused before its lock is made, which is a file beside it
     alone = nullcontext() if dry_run else hold_store(db)
     with alone, Store.open(db, read_only=dry_run, create=False) as store:
         found = prune_store(store, models, before, now, dry_run=dry_run)

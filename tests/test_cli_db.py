@@ -127,13 +127,15 @@ def test_old_clips_are_pruned_and_status_stays(tmp_path: Path) -> None:
     assert "0 clips recorded before" in acoustic_ad("db", "prune", "--older-than", "2d", *plant.where).out
 
 
-def test_pruning_waits_for_no_job_and_wants_an_age(worn: Plant) -> None:
+def test_pruning_waits_for_no_job_and_wants_an_age(worn: Plant, tmp_path: Path) -> None:
     with hold_store(worn.db):
         said = acoustic_ad("db", "prune", "--older-than", "400d", *worn.where, code=5).complaint
         assert "is held by" in said
         acoustic_ad("db", "prune", "--older-than", "400d", "--dry-run", *worn.where)
     assert "--older-than" in acoustic_ad("db", "prune", "--older-than", "long", *worn.where, code=2).complaint
-    assert "there is no database" in acoustic_ad("db", "prune", "--older-than", "1d", "--db", "no.db", code=1).complaint
+    missing = ("db", "prune", "--older-than", "1d", "--db", tmp_path / "no.db")
+    assert "there is no database" in acoustic_ad(*missing, code=1).complaint
+    assert not list(tmp_path.iterdir()), "nor a lock beside it"
     assert acoustic_ad("db", "prune", *worn.where, code=2).out == ""
 
 

@@ -30,6 +30,7 @@ class StoreCheck:
     clips: dict[str, int]  # status -> rows of clip_scores
     unfinished: list[str]  # folders whose last run has no end: no problem by itself
     problems: list[str]
+    copies: list[str]  # those of the problems that are of copies, which jobs make anew
 
 
 def check_store(store: Store) -> StoreCheck:
@@ -44,8 +45,9 @@ def check_store(store: Store) -> StoreCheck:
         clips: dict[str, int] = {row[0]: row[1] for row in connection.execute(by_status.order_by(clip_scores.c.status))}
         kind, schema = connection.dialect.name, migration.version_of(connection) or 0
         further = _orphans(connection) + damaged_days(connection) + wrongly_kept(connection)
-        further += damaged_lives(connection)
-    return StoreCheck(store.name, kind, schema, rows, clips, store.cut_short(), store.integrity() + further)
+        copies = damaged_lives(connection)
+    problems = store.integrity() + further + copies
+    return StoreCheck(store.name, kind, schema, rows, clips, store.cut_short(), problems, copies)
 
 
 def _orphans(connection: sa.Connection) -> list[str]:
@@ -74,7 +76,9 @@ def check_lines(found: StoreCheck) -> list[str]:
     lines += [f"problem    {one_line(problem)}" for problem in found.problems[:MOST_PROBLEMS]]
     if len(found.problems) > MOST_PROBLEMS:
         lines.append(f"problem    and {len(found.problems) - MOST_PROBLEMS} more")
-    if found.problems:
+    if found.problems and len(found.problems) == len(found.copies):
+        lines.append("verdict    sound but for copies, which the next `score` that hears these machines makes anew")
+    elif found.problems:
         lines.append("verdict    not sound: restore a backup, or move the store aside and score the folders anew")
     else:
         lines.append("verdict    sound")

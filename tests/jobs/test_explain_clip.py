@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from plant import BEGIN, Plant, normal
 from planted_box import SPEC, Box, normal_clips, overlap, planted_clips
 
 from acoustic_ad.errors import UsageError
 from acoustic_ad.jobs.explain_clip import ExplainedClip, explain_clip, machine_of
+from acoustic_ad.jobs.schema import ClipRow, FileFact
+from acoustic_ad.jobs.store import Store
 from acoustic_ad.models.bundle import TrainingDetails
 from acoustic_ad.models.machine_model import MachineModel
 from acoustic_ad.models.registry import Registry
@@ -65,3 +68,17 @@ def test_whose_clip_it_is(models: Path, tmp_path: Path) -> None:
         machine_of(tmp_path / "fan" / "pump" / "x.wav", registry, None, "")
     with pytest.raises(UsageError, match="no models"):
         machine_of(tmp_path / "x.wav", Registry(tmp_path), None, "")
+
+
+def test_the_only_model_does_not_judge_another_machines_clip(tmp_path: Path) -> None:
+    """The store knows of which machine it is, and that it has no model."""
+    plant = Plant(tmp_path)
+    plant.add_clips("fan", normal(2))
+    registry, stray = Registry(plant.models), tmp_path / "x.wav"
+    assert machine_of(stray, registry, None, "") == "fan"
+    with Store.open(plant.db) as store:
+        row = ClipRow("x.wav", "pump", BEGIN, "name", "ab" * 32, None, None, None, "failed", "no_model")
+        fact = FileFact("x.wav", "pump", 10, 1, "ab" * 32, 1, BEGIN)
+        store.commit(store.begin_run(tmp_path), tmp_path, [row], [fact])
+        with pytest.raises(UsageError, match="is of pump, without a model; add --machine fan"):
+            machine_of(stray, registry, store, "ab" * 32)

@@ -26,11 +26,13 @@ from acoustic_ad.jobs.baselines import Baselines
 from acoustic_ad.jobs.fleet_health import note_clips, refresh
 from acoustic_ad.jobs.kept_lives import read_life
 from acoustic_ad.jobs.machine_story import MachineStory
+from acoustic_ad.jobs.retention import prune
 from acoustic_ad.jobs.schema import FileFact
 from acoustic_ad.jobs.store import Store
-from acoustic_ad.jobs.store_check import check_store
+from acoustic_ad.jobs.store_check import check_lines, check_store
 from acoustic_ad.jobs.upkeep_schema import kept_lives as heads
 from acoustic_ad.jobs.upkeep_schema import life_parts
+from acoustic_ad.report.page_machine import story_document
 
 WINDOWS = (None, 0.5, 2.0, 3.3, 90.0)
 LATER = (None, timedelta(0), timedelta(hours=3), timedelta(days=40))
@@ -166,7 +168,9 @@ def test_what_does_not_fit_is_not_shown(plant: Plant, statement: sa.Executable) 
     same(plant)
     with Store.open(plant.database) as store:
         (problem,) = check_store(store).problems
+        verdict = check_lines(check_store(store))[-1]
     assert problem.startswith("fan: what its page shows is damaged, and told from its clips meanwhile")
+    assert verdict == "verdict    sound but for copies, which the next `score` that hears these machines makes anew"
     plant.add_clips("fan", faulty(1))
     told(plant)
     assert copy(plant) is not None
@@ -174,7 +178,7 @@ def test_what_does_not_fit_is_not_shown(plant: Plant, statement: sa.Executable) 
 
 
 @pytest.mark.parametrize("data", [b"no part", b""])
-def test_damaged_parts_are_found_and_written_anew_with_the_next_part(plant: Plant, data: bytes) -> None:
+def test_damaged_parts_are_found_and_written_anew_by_the_next_job(plant: Plant, data: bytes) -> None:
     first = min(stored(plant))
     change(plant, life_parts.update().where(life_parts.c.part == first).values(data=data))
     assert copy(plant) is None
@@ -182,7 +186,7 @@ def test_damaged_parts_are_found_and_written_anew_with_the_next_part(plant: Plan
     with Store.open(plant.database) as store:
         (problem,) = check_store(store).problems
     assert problem.startswith("fan: what its page shows is damaged")
-    plant.add_clips("fan", faulty(150))
+    plant.add_clips("fan", faulty(1))
     told(plant)
     assert copy(plant) is not None and stored(plant)[first] != data
     same(plant)
@@ -282,6 +286,50 @@ def test_a_life_that_was_written_meanwhile_is_not_mixed_with_another(plant: Plan
     assert copy(plant) is None
 
 
+def shown(plant: Plant, days: float | None) -> MachineStory:
+    with Store.open(plant.database) as store:
+        story = machine_story.machine_story(store, Baselines(plant.models), "fan", days=days)
+    assert story is not None
+    return story
+
+
+def test_a_usual_clip_of_each_part_is_shown_whatever_the_window(tmp_path: Path) -> None:
+    """Thinned twice, the middle is still the middle: a healthy machine does not look louder from a distance."""
+    with small_lives():
+        plant = Plant(tmp_path)
+        plant.add_clips("fan", normal(900))
+        told(plant)
+        assert copy(plant) is not None
+        for days in (0.9, 1.0, 3.0, None):
+            story = shown(plant, days)
+            z = np.array([point.z for point in story.points])
+            usual = np.sort(z)[: len(z) // 2]  # of each part one is the most unusual
+            assert len(z) >= 20 and abs(np.median(usual)) < 0.35, (days, len(z), np.median(usual))
+
+
+@pytest.mark.parametrize("days", [3652059.0, 1e9, 1e300, float("inf")])
+def test_more_days_than_there_are_is_all(plant: Plant, days: float) -> None:
+    assert shown(plant, days) == shown(plant, None)
+
+
+def test_pruned_clips_stay_on_the_timeline_and_are_not_listened_to(tmp_path: Path) -> None:
+    with small_lives():
+        plant = Plant(tmp_path)
+        plant.add_clips("fan", normal(500))
+        told(plant)
+        before = shown(plant, None)
+        cut = min(row.recorded_at for row in before.worst).replace(hour=0, minute=0) + timedelta(days=1)
+        with Store.open(plant.database) as store:
+            assert prune(store, plant.models, cut, datetime.now(UTC)).clips
+        after = shown(plant, None)
+        assert [point.z for point in after.points] == [point.z for point in before.points]
+        assert after.points[0].row is None and after.points[-1].row is not None and after.clips == before.clips == 500
+        assert len(before.worst) == len(after.worst) == 3 and all(row.recorded_at >= cut for row in after.worst)
+        document = story_document(after)
+        assert document["clip"][0] is None and document["p"][0] is None and document["clip"][-1] is not None
+        same(plant)
+
+
 def test_a_life_of_few_clips_has_no_copy(tmp_path: Path) -> None:
     plant = Plant(tmp_path)
     plant.add_clips("fan", normal(life.FEWEST - 1))
@@ -305,6 +353,8 @@ def test_of_each_tenth_of_a_day_the_most_unusual_clip_and_the_middle_one_are_lef
         own, left = z[micros // BIN == number], thin.z[thin.micros // BIN == number]
         assert own.max() in left and np.sort(own)[(own.size - 1) // 2] in left
         assert left.size <= 3 and thin.stands_for[thin.micros // BIN == number].sum() == own.size
+    middle = np.repeat(thin.z, thin.stands_for)
+    assert abs(np.median(middle) - np.median(z)) < 0.1
     assert (thin.index == thin.z + 1).all() and (thin.slow == thin.z + 2).all()
     again = thin.thinned()
     assert again.stands_for.sum() == 900 and again.micros.tolist() == thin.micros.tolist()
