@@ -79,13 +79,12 @@ def train(options: TrainOptions, listen: Listener = lambda news: None) -> TrainR
     Raises ManifestError (nothing to learn from; leaks or missing files), LockedError (another training writes here).
     """
     manifest = read_manifest(options.data, machine=options.machine)
-    chosen = training_clips(manifest)
-    if not chosen:
+    groups = _groups(training_clips(manifest), options.recipe)
+    if not groups:
         raise ManifestError(f"{options.data}: no normal recordings to learn from ({manifest.description})")
     _refuse_findings(manifest, options, listen)
     _make_folder(options.models)
     report = TrainReport(manifest.description)
-    groups = _groups(chosen, options.recipe)
     with (
         hold_lock(options.models / ".train"),
         feature_place(options.models, options.cache) as place,
@@ -167,7 +166,10 @@ def _train_groups(
     report: TrainReport,
     listen: Listener,
 ) -> None:
-    """Read a group's clips while earlier groups are learnt, so that the features of a few groups only take room."""
+    """Read a group's clips while earlier groups are learnt, so that the features of a few groups only take room.
+
+    Clips that have been read are let go, which leaves `groups` empty.
+    """
     running: list[tuple[MachineTask, Pending]] = []
     total = sum(len(clips) for machines in groups.values() for clips in machines.values())
     before = 0  # clips of the machines that have been read
@@ -176,14 +178,16 @@ def _train_groups(
         if clips % NEWS_EVERY_CLIPS == 0:
             listen(TrainNews("reading clips", before + clips, total))
 
-    for name, machines in groups.items():
-        learnable = []
-        for machine, clips in machines.items():
-            found = read_machine(machine, clips, options.recipe, workers, place, options.clip_timeout_s, heard)
-            before += len(clips)
+    for name in list(groups):
+        machines, learnable = groups.pop(name), []
+        for machine in list(machines):
+            count = len(machines[machine])
+            from_here = (options.recipe, workers, place, options.clip_timeout_s, heard)
+            found = read_machine(machine, machines.pop(machine), *from_here)
+            before += count
             heard(0)
             if len(found.learnt) < FEWEST_CLIPS:
-                reason = f"{len(found.learnt)} usable normal clips of {len(clips)}; training needs {FEWEST_CLIPS}"
+                reason = f"{len(found.learnt)} usable normal clips of {count}; training needs {FEWEST_CLIPS}"
                 report.refused.append((machine, reason, found.left_out))
                 found.files.remove()
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -117,7 +118,7 @@ def read_machine(
 def clip_deadline(clip: Clip, clip_timeout_s: float | None) -> float:
     """Seconds that a worker may spend on a clip, by the size of its file; see `deadline_s`."""
     try:
-        size = clip.path.stat().st_size
+        size = os.stat(clip.place).st_size  # noqa: PTH116 (see `place`)
     except OSError:
         size = 0
     return deadline_s(size / BYTES_A_SECOND, clip_timeout_s)
@@ -125,7 +126,7 @@ def clip_deadline(clip: Clip, clip_timeout_s: float | None) -> float:
 
 def time_of(clip: Clip) -> datetime | None:
     """When a clip was recorded; a file's modification time may be that of a copy, and says nothing here."""
-    return clip.recorded_at or time_in_name(clip.path.name)
+    return clip.recorded_at or time_in_name(os.path.basename(clip.file))  # noqa: PTH119 (see `place`)
 
 
 def _described(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
@@ -108,7 +109,7 @@ def _contents(clips: Iterable[Clip], on_progress: Callable[[int, int], None] | N
     for clip in sorted(clips, key=_order):
         if clip.problem is None:
             try:
-                sizes.append(clip.path.stat().st_size)
+                sizes.append(os.stat(clip.place).st_size)  # noqa: PTH116 (see `place`)
                 present.append(clip)
             except OSError as error:
                 yield _finding("unreadable", clip, f"cannot be read: {error.strerror}")
@@ -117,7 +118,7 @@ def _contents(clips: Iterable[Clip], on_progress: Callable[[int, int], None] | N
     digests = bytearray()  # of many clips, a third of what a table of them takes
     for done, clip in enumerate(suspects, start=1):
         try:
-            digests += bytes.fromhex(sha256_of(clip.path))
+            digests += bytes.fromhex(sha256_of(clip.place))
             hashed.append(clip)
         except OSError as error:
             yield _finding("unreadable", clip, f"cannot be read: {error.strerror}")
