@@ -62,7 +62,7 @@ def machine_story(
     """The story of the last `days` days (None: all) up to `as_of` (None: the last clip); None without a clip.
 
     States and charts rest on everything that was heard before the window, too. Long windows of long lives are told by
-    tenths of days, from the copy in the store where there is one: of the clips to listen to no two are of one tenth.
+    tenths of days, from the copy in the store where there is one: of each, two clips can be listened to, not more.
     """
     with store.reading() as connection:
         life = read_life(connection, baselines, machine, as_of, days)
